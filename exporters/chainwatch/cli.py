@@ -1,0 +1,160 @@
+"""The command line: one command for each family, made from its settings and collectors, and a few for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import pkgutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from chainwatch import __version__, families, logs
+from chainwatch.config import SWITCHES, load, options
+from chainwatch.exposition.catalogue import as_markdown
+from chainwatch.exposition.family import Family
+from chainwatch.exposition.service import Service
+
+CONFIG_FILE_ENVIRONMENT = "CHAINWATCH_CONFIG_FILE"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; raises `ChainwatchError` with a line for the user."""
+    chosen = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = chosen.command
+    return command(chosen)
+
+
+def known_families() -> list[Family[Any]]:
+    """Return every family that has a folder."""
+    modules = pkgutil.iter_modules(families.__path__)
+    found: list[Family[Any]] = [import_module(f"{families.__name__}.{module.name}").FAMILY for module in modules]
+    for family in found:
+        family.collectors.load()
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="chainwatch",
+        description="Watches blockchain nodes and the networks they take part in.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"chainwatch {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    found = known_families()
+    for family in found:
+        watch = commands.add_parser(family.name, help=family.summary, allow_abbrev=False)
+        _add_settings(watch, family)
+        watch.set_defaults(command=partial(_watch, family))
+    for name, summary, act in (
+        ("check-config", "Say whether settings are right, without starting.", _check_config),
+        ("doctor", "Find out why a node cannot be watched, or not wholly.", _doctor),
+    ):
+        which = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        kinds = which.add_subparsers(metavar="FAMILY", required=True)
+        for family in found:
+            kind = kinds.add_parser(family.name, help=family.summary, allow_abbrev=False)
+            _add_settings(kind, family)
+            kind.set_defaults(command=partial(act, family))
+    metrics = commands.add_parser("metrics", help="Print the catalogue of all metrics as Markdown.")
+    metrics.set_defaults(command=_metrics)
+    return top
+
+
+def _add_settings(command: argparse.ArgumentParser, family: Family[Any]) -> None:
+    """Give a command a flag for each setting and each collector of a family."""
+    command.add_argument(
+        "--config.file",
+        dest="config.file",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help=f"YAML file with the same settings. [{CONFIG_FILE_ENVIRONMENT}]",
+    )
+    for option in options(family.settings()):
+        if option.secret:
+            continue
+        default = "" if option.default is None else f" Default: {option.default}."
+        command.add_argument(
+            option.flag,
+            dest=option.key,
+            default=argparse.SUPPRESS,
+            metavar="VALUE",
+            help=_escaped(f"{option.description}{default} [{option.environment}]"),
+        )
+    switches = command.add_argument_group("collectors")
+    for registration in family.collectors:
+        state = "on" if registration.default else "off"
+        switches.add_argument(
+            f"--{SWITCHES}.{registration.flag}",
+            dest=f"{SWITCHES}.{registration.name}",
+            action=_Switch,
+            default=argparse.SUPPRESS,
+            nargs=0,
+            help=_escaped(f"{registration.summary} Default: {state}."),
+        )
+
+
+class _Switch(argparse.Action):
+    """--collector.NAME and --no-collector.NAME."""
+
+    def __init__(self, option_strings: Sequence[str], **rest: Any) -> None:
+        super().__init__([*option_strings, *(f"--no-{name[2:]}" for name in option_strings)], **rest)
+
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, _values: Any, option: str | None = None) -> None:
+        setattr(namespace, self.dest, not (option or "").startswith("--no-"))
+
+
+def _load(family: Family[Any], chosen: argparse.Namespace) -> Any:
+    """Read flags, environment and file into the family's settings."""
+    flags = {key: value for key, value in vars(chosen).items() if "." in key and key != "config.file"}
+    file = getattr(chosen, "config.file", None) or os.environ.get(CONFIG_FILE_ENVIRONMENT)
+    return load(
+        family.settings,
+        file=Path(file) if file else None,
+        environ=os.environ,
+        flags=flags,
+        switches=[registration.name for registration in family.collectors],
+    )
+
+
+def _checked(family: Family[Any], chosen: argparse.Namespace) -> Any:
+    settings = _load(family, chosen)
+    family.check(settings)
+    logs.configure(settings.log.level, settings.log.format)
+    return settings
+
+
+def _watch(family: Family[Any], chosen: argparse.Namespace) -> int:
+    _checked(family, chosen)
+    asyncio.run(_serve(family, partial(_load, family, chosen)))
+    return 0
+
+
+async def _serve(family: Family[Any], settings: Callable[[], Any]) -> None:
+    await Service(family, settings).run()
+
+
+def _check_config(family: Family[Any], chosen: argparse.Namespace) -> int:
+    _checked(family, chosen)
+    print("The settings are right.")
+    return 0
+
+
+def _doctor(family: Family[Any], chosen: argparse.Namespace) -> int:
+    return family.doctor(_checked(family, chosen))
+
+
+def _metrics(_: argparse.Namespace) -> int:
+    print(as_markdown(), end="")
+    return 0
+
+
+def _escaped(text: str) -> str:
+    """Argparse formats help with %."""
+    return text.replace("%", "%%")
