@@ -1,0 +1,50 @@
+# Every target installs what it lacks first. `make` alone lists them.
+
+PYTHON_BIN := .venv/bin
+PYTEST := $(PYTHON_BIN)/python -m pytest
+
+.PHONY: help setup peers demo test unit live check format generate lock bench clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: ## Make the virtual environment in .venv.
+	@scripts/setup
+
+peers: setup ## Install the real programs that demo and tests run (Debian packages as root, one wheel).
+	@$(PYTHON_BIN)/python -m tests.lab
+
+demo: peers ## Two nodes, Prometheus, Alertmanager and a story of trouble. ONCE=1 ends after the story.
+	@$(PYTHON_BIN)/python -m tests.demo $(if $(ONCE),--once)
+
+test: peers ## All tests, those with real programs included.
+	$(PYTEST)
+
+unit: setup ## The quick tests only.
+	$(PYTEST) tests/unit tests/conformance
+
+live: peers ## Only the tests with real programs.
+	$(PYTEST) tests/live
+
+check: setup ## Format, lint, types, import directions.
+	$(PYTHON_BIN)/ruff format --check
+	$(PYTHON_BIN)/ruff check
+	$(PYTHON_BIN)/mypy
+	$(PYTHON_BIN)/lint-imports --no-cache
+
+format: setup ## Format the code and mend what the linter can.
+	$(PYTHON_BIN)/ruff format
+	$(PYTHON_BIN)/ruff check --fix
+
+generate: setup ## Make the generated files anew: metric catalogue, golden pages.
+	$(PYTHON_BIN)/chainwatch metrics > docs/metrics.md
+	CHAINWATCH_REGENERATE=1 $(PYTEST) -q tests/unit/bitcoin/test_golden.py
+
+lock: setup ## Pin the dependencies anew.
+	scripts/lock
+
+bench: peers ## Measure scrapes, memory, log following and rendering against real nodes.
+	@$(PYTHON_BIN)/python -m tests.bench
+
+clean: ## Remove what the other targets made.
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,73 @@
+"""What every story plays on: a narrator, and Prometheus and Alertmanager as shipped, with a webhook that prints."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import Alertmanager, Notice, Prometheus, Webhook
+
+SCRAPE_INTERVAL = "5s"
+# Long enough for the slowest shipped `for`, keep_firing_for and group_interval that a story meets.
+PATIENCE_SECONDS = 180.0
+
+
+class Narrator:
+    """Prints lines with the time since the start, and each page as it arrives."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print one line of the story."""
+        print(f"{self._clock()}  {text}", flush=True)
+
+    def page(self, notice: Notice) -> None:
+        """Print what reached the webhook; the heartbeat of the watchdog is no news."""
+        if notice.labels.get("severity") not in ("critical", "warning"):
+            return
+        head = f"{notice.status.upper():8}  {notice.alertname} ({notice.labels['severity']}, to {notice.receiver})"
+        print(f"{self._clock()}  >> {head}", flush=True)
+        if notice.status == "firing":
+            text = notice.annotations.get("description") or notice.annotations.get("summary", "")
+            for line in textwrap.wrap(text, 100):
+                print(f"             {line}", flush=True)
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(time.monotonic() - self._started, 60)
+        return f"{int(minutes):3d}:{seconds:04.1f}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The running servers."""
+
+    narrator: Narrator
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+    webhook: Webhook
+
+    def expect(self, alertname: str, status: str, since: float, **labels: str) -> float:
+        """Wait for a notice and return the seconds from `since` (Unix time) to its arrival."""
+        notice = self.webhook.wait_for(alertname, status, timeout=PATIENCE_SECONDS, since=since, **labels)
+        return notice.received_at - since
+
+
+@contextlib.contextmanager
+def stage(folder: Path, targets: Mapping[str, Sequence[str]], narrator: Narrator) -> Iterator[Stage]:
+    """Start Prometheus and Alertmanager with the shipped configuration, scraping `targets` (by job)."""
+    with (
+        Webhook(narrator.page) as webhook,
+        Alertmanager(folder / "alertmanager", webhook=webhook.url) as alertmanager,
+        Prometheus(
+            folder / "prometheus",
+            targets=targets,
+            alertmanager=alertmanager.address,
+            scrape_interval=SCRAPE_INTERVAL,
+        ) as prometheus,
+    ):
+        yield Stage(narrator, prometheus, alertmanager, webhook)
