@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
+import logging
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from chainwatch import __version__, families, logs
-from chainwatch.config import SWITCHES, load, options
+from chainwatch.config import CONFIG_FILE_ENVIRONMENT, SWITCHES, load, misspelt, options
+from chainwatch.errors import ChainwatchError, ConfigError
 from chainwatch.exposition.catalogue import as_markdown
 from chainwatch.exposition.family import Family
-from chainwatch.exposition.service import Service
+from chainwatch.exposition.service import Service, check
 
-CONFIG_FILE_ENVIRONMENT = "CHAINWATCH_CONFIG_FILE"
+log = logging.getLogger(__name__)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; raises `ChainwatchError` with a line for the user."""
-    chosen = parser().parse_args(arguments)
+    chosen, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        raise _unknown(unknown, getattr(chosen, "family", None))
     command: Callable[[argparse.Namespace], int] = chosen.command
     return command(chosen)
 
@@ -37,9 +42,17 @@ def known_families() -> list[Family[Any]]:
     return found
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command line; argparse would print its usage, of a hundred lines."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `ChainwatchError`."""
+        raise ChainwatchError(f"{message}; see {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="chainwatch",
         description="Watches blockchain nodes and the networks they take part in.",
         allow_abbrev=False,
@@ -50,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     for family in found:
         watch = commands.add_parser(family.name, help=family.summary, allow_abbrev=False)
         _add_settings(watch, family)
-        watch.set_defaults(command=partial(_watch, family))
+        watch.set_defaults(family=family, command=partial(_watch, family))
     for name, summary, act in (
         ("check-config", "Say whether settings are right, without starting.", _check_config),
         ("doctor", "Find out why a node cannot be watched, or not wholly.", _doctor),
@@ -60,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         for family in found:
             kind = kinds.add_parser(family.name, help=family.summary, allow_abbrev=False)
             _add_settings(kind, family)
-            kind.set_defaults(command=partial(act, family))
+            kind.set_defaults(family=family, command=partial(act, family))
     metrics = commands.add_parser("metrics", help="Print the catalogue of all metrics as Markdown.")
     metrics.set_defaults(command=_metrics)
     return top
@@ -110,6 +123,22 @@ class _Switch(argparse.Action):
         setattr(namespace, self.dest, not (option or "").startswith("--no-"))
 
 
+def _unknown(arguments: Sequence[str], family: Family[Any] | None) -> ConfigError:
+    """What to say of arguments that nobody knows; never what stands beside the flag, it may be a secret."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    if not flags:
+        return ConfigError("command line", "an argument that belongs to no flag", "flags such as --rpc.url VALUE")
+    known = list(options(family.settings())) if family else []
+    for option in known:
+        if option.secret and option.flag == flags[0]:
+            where = f"{option.environment}, or {option.key} in the file"
+            return ConfigError(flags[0], "unknown flag: everybody can see a command line", where)
+    switches = [f"--{no}{SWITCHES}.{each.flag}" for each in (family.collectors if family else ()) for no in ("", "no-")]
+    names = [option.flag for option in known if not option.secret] + switches
+    close = difflib.get_close_matches(flags[0], names, n=1)
+    return ConfigError(flags[0], "unknown flag", close[0] if close else "one of those that --help lists")
+
+
 def _load(family: Family[Any], chosen: argparse.Namespace) -> Any:
     """Read flags, environment and file into the family's settings."""
     flags = {key: value for key, value in vars(chosen).items() if "." in key and key != "config.file"}
@@ -125,8 +154,11 @@ def _load(family: Family[Any], chosen: argparse.Namespace) -> Any:
 
 def _checked(family: Family[Any], chosen: argparse.Namespace) -> Any:
     settings = _load(family, chosen)
-    family.check(settings)
+    check(family, settings)
     logs.configure(settings.log.level, settings.log.format)
+    switches = [registration.name for registration in family.collectors]
+    for variable, meant in misspelt(family.settings, os.environ, switches).items():
+        log.warning("environment variable %s sets nothing; meant %s?", variable, meant)
     return settings
 
 

@@ -9,7 +9,8 @@ import re
 import sys
 from datetime import UTC, datetime
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters end or colour a line; the others turn its direction or cannot be seen.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 def configure(level: str, form: str) -> None:
@@ -47,8 +48,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(_fields(record, self))
 
 
+def one_line(text: str) -> str:
+    """Escape what would end the line or disguise it."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def _quoted(value: str) -> str:
     if re.fullmatch(r"[\w.:/+-]+", value, re.ASCII):
         return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return '"' + _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), escaped) + '"'
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{one_line(escaped)}"'

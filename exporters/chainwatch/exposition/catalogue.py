@@ -9,19 +9,22 @@ _INTRODUCTION = """# Metrics
 Made by `chainwatch metrics` from the definitions in the code; do not edit.
 Every sample also carries the label `chain`, such as `bitcoin-main`. What a node does not report is absent, never zero.
 """
-# Prefix of a metric's name, and the heading of its section.
-_SECTIONS = (("chainwatch_", "Every family"), ("bitcoin_", "Bitcoin family"))
+# Sections come in the order of their titles, but for the one that all families share.
+_SHARED = "chainwatch"
 
 
 def as_markdown() -> str:
-    """Return every metric in a table for each prefix."""
-    defined = catalogue().values()
+    """Return every metric, in a table for each prefix."""
+    tables: dict[str, list[Definition]] = {_SHARED: []}
+    for definition in catalogue().values():
+        tables.setdefault(definition.name.partition("_")[0], []).append(definition)
     parts = [_INTRODUCTION]
-    for prefix, title in _SECTIONS:
-        parts.append(f"\n## {title}\n\n")
-        parts.append(_table(definition for definition in defined if definition.name.startswith(prefix)))
+    for prefix, definitions in tables.items():
+        title = "Every family" if prefix == _SHARED else prefix.capitalize()
+        parts.append(f"\n## {title}\n\n{_table(definitions)}")
     parts.append(
-        "\n## The process\n\n`process_*` (CPU, memory, file descriptors, start time) as every Prometheus client exports them.\n"
+        "\n## The process\n\n"
+        "`process_*` (CPU, memory, file descriptors, start time), as every Prometheus client exports them.\n"
     )
     return "".join(parts)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -15,7 +16,9 @@ from prometheus_client import Metric
 
 from chainwatch import __version__
 from chainwatch.exposition.runner import Runner
-from chainwatch.exposition.text import negotiate
+from chainwatch.exposition.text import Render, negotiate
+
+log = logging.getLogger(__name__)
 
 # Time to render and send a page, kept from what the scraper allows.
 MARGIN_SECONDS = 0.5
@@ -52,13 +55,12 @@ def application(subject: Subject, family: str, telemetry_path: str) -> web.Appli
     app.add_routes(
         [
             web.get("/", pages.landing),
+            web.get(telemetry_path, pages.metrics),
             web.get("/-/healthy", pages.healthy),
             web.get("/-/ready", pages.ready),
             web.post("/-/reload", pages.reload),
         ]
     )
-    if telemetry_path != "/":
-        app.router.add_get(telemetry_path, pages.metrics)
     return app
 
 
@@ -80,12 +82,29 @@ class Pages:
         families = await self._subject.runner.collect(scrape_seconds(request.headers.get(TIMEOUT_HEADER)))
         if names := request.query.getall("name[]", []):
             families = list(only(families, frozenset(names)))
-        body = render(families, self._subject.constant_labels())
+        body = self._page(render, families)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
         if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
             headers["Content-Encoding"] = "gzip"
             body = await asyncio.to_thread(_gzip, body) if len(body) > LARGE_PAGE_BYTES else _gzip(body)
         return web.Response(body=body, headers=headers)
+
+    def _page(self, render: Render, families: Sequence[Metric]) -> bytes:
+        """Return the page; a family that cannot be rendered is left out, lest the scraper refuse all of it."""
+        labels = self._subject.constant_labels()
+        try:
+            return render(families, labels)
+        except Exception:
+            log.exception("the page cannot be rendered; trying metric by metric")
+        whole = []
+        for family in families:
+            try:
+                render([family], labels)
+            except Exception as error:
+                log.error("metric %s cannot be rendered and is left out: %s", family.name, error)
+            else:
+                whole.append(family)
+        return render(whole, labels)
 
     async def landing(self, _: web.Request) -> web.Response:
         """Answer a person: what this is, which node, how each collector fares."""

@@ -7,6 +7,7 @@ documentation and the rule tests read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -33,8 +34,14 @@ class Definition:
     def __post_init__(self) -> None:
         if (self.kind == "counter") != self.name.endswith("_total"):
             raise ValueError(f"{self.name}: counters, and only they, end in _total")
-        if self.name in _catalogue:
+        # OpenMetrics names a counter's family without _total, so that a gauge of the same name would clash.
+        family = self.name.removesuffix("_total")
+        if not {family, f"{family}_total"}.isdisjoint(_catalogue):
             raise ValueError(f"{self.name}: defined twice")
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", self.name, re.ASCII):
+            raise ValueError(f"{self.name}: names are words in lower case, joined by _")
+        if not self.help or set(self.labels) & {"chain", "le"}:
+            raise ValueError(f"{self.name}: needs a help text, and has no label chain or le of its own")
         _catalogue[self.name] = self
 
 
@@ -48,11 +55,17 @@ class _Sampled(Definition):
         return self.samples({(): value})
 
     def samples(self, values: Mapping[LabelsT, float | None]) -> list[Metric]:
-        """Return the family with one sample for each label tuple; values of None are left out."""
+        """Return the family with one sample for each label tuple; values of None are left out.
+
+        Raises `ValueError` or `TypeError` where labels or a value are not such: one collector fails, not the page.
+        """
         family = self._family()
         for labels, value in values.items():
-            if value is not None:
-                family.add_metric(labels, value)
+            if value is None:
+                continue
+            if not isinstance(labels, tuple) or list(map(type, labels)) != [str] * len(self.labels):
+                raise ValueError(f"{self.name}: {labels!r} is not one text for each of the labels {self.labels}")
+            family.add_metric(labels, float(value))
         return [family] if family.samples else []
 
     def _family(self) -> GaugeMetricFamily | CounterMetricFamily:

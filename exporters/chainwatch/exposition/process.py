@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Metric, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
@@ -32,9 +32,10 @@ class ProcessMetrics:
 
 
 class ReloadMetrics:
-    """Whether the last settings that somebody gave are in force."""
+    """Whether the last settings that somebody gave are in force; `also` answers for those read elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[], bool] = lambda: True) -> None:
+        self._also = also
         self.succeeded()
 
     def succeeded(self) -> None:
@@ -47,4 +48,4 @@ class ReloadMetrics:
 
     def collect(self) -> Iterable[Metric]:
         """Return the families."""
-        return [*RELOAD_SUCCESSFUL.sample(self._successful), *RELOAD_TIME.sample(self._time)]
+        return [*RELOAD_SUCCESSFUL.sample(self._successful and self._also()), *RELOAD_TIME.sample(self._time)]

@@ -14,10 +14,11 @@ from prometheus_client import Metric
 from chainwatch.errors import NodeError, NodeTimeout, Unsupported
 from chainwatch.exposition import fleet
 from chainwatch.exposition.collector import Collector
+from chainwatch.exposition.merge import Merger
 
 log = logging.getLogger(__name__)
 
-# A collection that lives this much longer than its scrapers wanted has lost its way.
+# A collector that was told to stop and goes on for so long has lost its way.
 STUCK_SECONDS = 30.0
 
 
@@ -48,48 +49,77 @@ class Outcome:
 
 
 class Runner:
-    """Collects for every scraper; those that come while a collection runs share it.
+    """Collects for every scraper. Each waits until its own deadline and gets what is there by then.
 
-    Each scraper waits until its own deadline and gets what is there by then.
+    A collector runs once at a time: scrapers that come while it runs share its answer, so that many of them ask the
+    node no more than one does, and nobody is given an answer that came before he asked.
     """
 
     def __init__(self, collectors: Mapping[str, Collector[Any]], sources: Sequence[Source]) -> None:
         self.collectors = dict(collectors)
         self._sources = sources
-        self._running: _Collection | None = None
+        self._merger = Merger()
+        self._running: dict[str, _Run] = {}
+        self._given_up: dict[asyncio.Task[Outcome], float] = {}
+        self._broken: set[Source] = set()
         self.last: dict[str, Outcome] = {}
         self.last_finished: float | None = None
 
     async def collect(self, timeout: float) -> list[Metric]:
         """Return every family that could be had within `timeout` seconds."""
-        if self._running is None:
-            self._running = _Collection(self.collectors)
-        running = self._running
+        runs = {name: self._join(name, collector) for name, collector in self.collectors.items()}
         try:
-            outcomes = await running.outcomes(timeout)
+            if runs:
+                await asyncio.wait([run.task for run in runs.values()], timeout=timeout)
+            outcomes = {name: run.outcome(timeout) for name, run in runs.items()}
+            self.last_finished = time.time()
         finally:
-            if running.waiters == 0 and self._running is running:
-                self._running = None
-                running.cancel()
-        self._note(outcomes)
-        families = list(_health(outcomes))
-        for outcome in outcomes.values():
-            families.extend(outcome.families)
-        for source in self._sources:
-            families.extend(source.collect())
-        return families
+            unwanted = [name for name, run in runs.items() if self._leave(name, run)]
+        for name in unwanted:
+            self._note(name, outcomes[name])
+        return self._merger.merge([*_health(outcomes), *self._families(outcomes)])
+
+    def switch(self, collectors: Mapping[str, Collector[Any]]) -> None:
+        """Run these collectors from the next scrape on."""
+        self.collectors = dict(collectors)
+        self.last = {name: outcome for name, outcome in self.last.items() if name in collectors}
 
     @property
     def sound(self) -> bool:
-        """Whether collections come to an end; a node that is down does not make this false."""
-        return self._running is None or self._running.overdue < STUCK_SECONDS
+        """Whether collectors come to an end; a node that is down does not make this false."""
+        return all(time.monotonic() - since < STUCK_SECONDS for since in self._given_up.values())
 
-    def _note(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _join(self, name: str, collector: Collector[Any]) -> _Run:
+        run = self._running.get(name)
+        if run is None:
+            run = self._running[name] = _Run(collector)
+            run.task.add_done_callback(lambda task: self._finished(name, task))
+        run.waiters += 1
+        return run
+
+    def _leave(self, name: str, run: _Run) -> bool:
+        """Give up a run that nobody waits for any more; true in that case."""
+        run.waiters -= 1
+        if run.waiters or run.task.done():
+            return False
+        del self._running[name]
+        self._given_up[run.task] = time.monotonic()
+        run.task.cancel()
+        return True
+
+    def _finished(self, name: str, task: asyncio.Task[Outcome]) -> None:
+        if self._given_up.pop(task, None) is None:
+            del self._running[name]
+            if not task.cancelled():  # as when the process ends
+                self._note(name, task.result())
+
+    def _note(self, name: str, outcome: Outcome) -> None:
         """Log a collector when its state changes, not at every scrape."""
-        for name, outcome in outcomes.items():
-            before = self.last.get(name)
-            if _state(before) == _state(outcome):
-                continue
+        if name not in self.collectors:  # switched off meanwhile
+            return
+        before = self.last.get(name)
+        self.last[name] = outcome
+        if _state(before) != _state(outcome):
             if not outcome.supported:
                 log.debug("collector %s is not supported here: %s", name, outcome.error)
             elif isinstance(outcome.error, NodeError):
@@ -98,55 +128,61 @@ class Runner:
                 log.error("collector %s failed", name, exc_info=outcome.error)
             elif before is not None and before.supported:
                 log.info("collector %s works again", name)
-        self.last = dict(outcomes)
-        self.last_finished = time.time()
+        if outcome.error is not None:
+            outcome.error.__traceback__ = None  # its frames hold whatever the node sent
+
+    def _families(self, outcomes: Mapping[str, Outcome]) -> Iterable[Metric]:
+        for outcome in outcomes.values():
+            yield from outcome.families
+        for source in self._sources:
+            try:
+                families = _checked(source.collect())
+            except Exception:
+                if source not in self._broken:
+                    log.exception("%s cannot be read; its metrics are left out", type(source).__name__)
+                self._broken.add(source)
+            else:
+                self._broken.discard(source)
+                yield from families
 
 
-class _Collection:
-    """One run of all collectors, which any number of scrapers may wait for."""
+class _Run:
+    """One run of one collector, which any number of scrapers may wait for."""
 
-    def __init__(self, collectors: Mapping[str, Collector[Any]]) -> None:
-        self._started = time.monotonic()
-        self._due = self._started
-        self._tasks = {name: asyncio.create_task(_run(collector)) for name, collector in collectors.items()}
+    def __init__(self, collector: Collector[Any]) -> None:
+        self._started = time.perf_counter()
+        self.task = asyncio.create_task(self._collect(collector))
         self.waiters = 0
 
-    async def outcomes(self, timeout: float) -> dict[str, Outcome]:
-        """Wait for all collectors, at most `timeout` seconds; those that are late count as failed."""
-        self.waiters += 1
-        self._due = max(self._due, time.monotonic() + timeout)
-        try:
-            if self._tasks:
-                await asyncio.wait(self._tasks.values(), timeout=timeout)
-        finally:
-            self.waiters -= 1
-        return {
-            name: task.result() if task.done() and not task.cancelled() else self._late(timeout)
-            for name, task in self._tasks.items()
-        }
-
-    def cancel(self) -> None:
-        """Give up what nobody waits for any more."""
-        for task in self._tasks.values():
-            task.cancel()
+    def outcome(self, timeout: float) -> Outcome:
+        """What came of it for a scraper that allowed `timeout` seconds; one that is late counts as failed."""
+        if self.task.done():
+            return self.task.result()
+        error = NodeTimeout(f"no answer within the scrape's {timeout:.3g} s; the node hangs or is overloaded")
+        return Outcome((), self._seconds, error)
 
     @property
-    def overdue(self) -> float:
-        """Seconds since the last scraper wanted its answer."""
-        return time.monotonic() - self._due
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
 
-    def _late(self, timeout: float) -> Outcome:
-        error = NodeTimeout(f"no answer within the scrape's {timeout:.3g} s; the node hangs or is overloaded")
-        return Outcome((), time.monotonic() - self._started, error)
+    async def _collect(self, collector: Collector[Any]) -> Outcome:
+        try:
+            return Outcome(_checked(await collector.collect()), self._seconds)
+        except asyncio.CancelledError:
+            if self.task.cancelling():
+                raise
+            return Outcome((), self._seconds, RuntimeError("something that the collector waited for was cancelled"))
+        except Exception as error:
+            return Outcome((), self._seconds, error)
 
 
-async def _run(collector: Collector[Any]) -> Outcome:
-    started = time.perf_counter()
-    try:
-        families: Sequence[Metric] = list(await collector.collect())
-        return Outcome(families, time.perf_counter() - started)
-    except Exception as error:
-        return Outcome((), time.perf_counter() - started, error)
+def _checked(families: Iterable[Metric]) -> list[Metric]:
+    """Refuse what is no metric before it spoils the page."""
+    checked = list(families)
+    for family in checked:
+        if not isinstance(family, Metric):
+            raise TypeError(f"a {type(family).__name__} among the metrics")
+    return checked
 
 
 def _state(outcome: Outcome | None) -> object:
@@ -156,7 +192,8 @@ def _state(outcome: Outcome | None) -> object:
 def _health(outcomes: Mapping[str, Outcome]) -> Iterable[Metric]:
     """Say which collectors worked; the node is up when it answered any of them."""
     supported = {name: outcome for name, outcome in outcomes.items() if outcome.supported}
-    yield from fleet.UP.sample(any(outcome.answered for outcome in outcomes.values()))
+    # With every collector off nobody asked the node.
+    yield from fleet.UP.sample(any(outcome.answered for outcome in outcomes.values()) if outcomes else None)
     yield from fleet.COLLECTOR_SUCCESS.samples({(name,): o.error is None for name, o in supported.items()})
     yield from fleet.COLLECTOR_DURATION.samples({(name,): o.seconds for name, o in outcomes.items()})
     yield from fleet.COLLECTOR_SUPPORTED.samples({(name,): o.supported for name, o in outcomes.items()})

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
-
-from aiohttp import web
-from chainwatch.exposition.web_config import WebConfig
 
 from chainwatch import logs
 from chainwatch.config import host_and_port, options
 from chainwatch.errors import ChainwatchError, ConfigError
 from chainwatch.exposition.collector import Collector
-from chainwatch.exposition.connections import Gate
 from chainwatch.exposition.family import Exporter, Family
 from chainwatch.exposition.http import Subject, application
 from chainwatch.exposition.process import ProcessMetrics, ReloadMetrics
 from chainwatch.exposition.runner import Runner
+from chainwatch.exposition.server import Server
 from chainwatch.exposition.systemd import Notifier
+from chainwatch.exposition.web_access import WebAccess
 
 log = logging.getLogger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=Any)
 
-# systemd's and our own promise: SIGTERM ends within 5 s, whatever a scraper or the node does.
-STOP_SECONDS = 3.0
+# Background work, then the node's connections, may take so long each to end.
+FINISH_SECONDS = 1.0
+# systemd's and our own promise: SIGTERM ends within 5 s, whatever a scraper, the node, a resolver or a disk does.
+STOP_SECONDS = 4.5
 # After an unforeseen error, background work starts again; not at once, lest it fill the log.
 RESTART_SECONDS = 5.0
-MAX_HEADER_BYTES = 8190
-KEEP_ALIVE_SECONDS = 120.0
+
+
+def check(family: Family[Any], settings: Any) -> None:
+    """Refuse settings that cannot work, without starting anything; raises `ConfigError`."""
+    host_and_port(settings.web.listen_address, "web.listen_address")
+    path = settings.web.telemetry_path
+    if path == "/" or path.startswith("/-/"):
+        taken = "the landing page" if path == "/" else "a path of chainwatch's own"
+        raise ConfigError("web.telemetry_path", f"{path} is {taken}", "another path, such as /metrics")
+    if settings.web.config.file is not None:
+        WebAccess(settings.web.config.file)
+    family.check(settings)
 
 
 class Service(Generic[SettingsT]):
@@ -40,41 +52,44 @@ class Service(Generic[SettingsT]):
     def __init__(self, family: Family[SettingsT], load: Callable[[], SettingsT]) -> None:
         self._family = family
         self._load = load
-        self._settings = load()
-        family.check(self._settings)
+        self._settings = self._settings_at_start = load()
+        check(family, self._settings)
+        web_config_file = self._settings.web.config.file
+        self._access = WebAccess(web_config_file) if web_config_file is not None else None
         self._exporter: Exporter[SettingsT] = family.start(self._settings)
-        self._reloads = ReloadMetrics()
-        sources = [*self._exporter.sources, ProcessMetrics(), self._reloads]
-        self._runner = Runner(self._collectors(), sources)
+        self._reloads = ReloadMetrics(lambda: self._access is None or self._access.last_reload_successful)
+        self._reloading = asyncio.Lock()
+        self._runner = Runner({}, [*self._exporter.sources, ProcessMetrics(), self._reloads])
+        self._runner.switch(self._collectors(self._settings))
         self._notifier = Notifier()
         self._ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; raises `ConfigError` where the address or the web configuration is wrong."""
+        """Serve until SIGTERM or SIGINT; raises `ConfigError` where it cannot listen."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        web_settings = self._settings.web
+        settings = self._settings.web
         subject = Subject(
             self._runner, self._exporter.constant_labels, self._exporter.facts, lambda: self._ready, self.reload
         )
-        app = application(subject, self._family.name, web_settings.telemetry_path)
-        web_config = WebConfig.load(web_settings.config_file) if web_settings.config_file else None
-        if web_config is not None:
-            app.middlewares.append(web_config.middleware)
+        app = application(subject, self._family.name, settings.telemetry_path)
+        if self._access is not None:
+            self._access.install(app)
         try:
-            async with Server(app, web_settings, web_config) as server:
+            async with Server(app, settings, self._access.ssl_context if self._access else None) as server:
                 for name, work in self._exporter.background().items():
                     self._start(self._keep_going(name, work))
                 self._start(self._notifier.feed_watchdog(lambda: self._runner.sound))
                 self._ready = True
-                log.info("chainwatch %s answers at %s%s", self._family.name, server.url, web_settings.telemetry_path)
+                log.info("chainwatch %s answers at %s%s", self._family.name, server.url, settings.telemetry_path)
                 self._notifier.ready(f"watching {self._family.name}")
                 await stop.wait()
                 self._ready = False
+                _end_anyway()
                 self._notifier.stopping()
                 log.info("stopping")
         finally:
@@ -82,26 +97,35 @@ class Service(Generic[SettingsT]):
 
     async def reload(self) -> str | None:
         """Read the settings again; return what is wrong with them, in which case nothing changes."""
-        self._notifier.reloading()
-        try:
-            settings = await asyncio.to_thread(self._load)
-            self._family.check(settings)
-            collectors = self._collectors(settings)
-            self._exporter.configure(settings)
-        except ChainwatchError as error:
-            self._reloads.failed()
-            log.error("reload refused, the old settings stay: %s", error)
-            return str(error)
-        finally:
-            self._notifier.ready(f"watching {self._family.name}")
-        fixed = self._changed_but_fixed(settings)
-        self._settings, self._runner.collectors = settings, collectors
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                await self._take_over(await asyncio.to_thread(self._load))
+            except ChainwatchError as error:
+                self._reloads.failed()
+                log.error("reload refused, the old settings stay: %s", error)
+                return str(error)
+            except Exception:
+                self._reloads.failed()
+                log.exception("reload failed by an error of chainwatch")
+                return "an error of chainwatch; see its log"
+            finally:
+                self._notifier.ready(f"watching {self._family.name}")
+        return None
+
+    async def _take_over(self, settings: SettingsT) -> None:
+        await asyncio.to_thread(check, self._family, settings)
+        collectors = self._collectors(settings)
+        if self._access is not None:
+            self._access.reload()
+        self._exporter.configure(settings)
+        self._settings = settings
+        self._runner.switch(collectors)
         logs.configure(settings.log.level, settings.log.format)
         self._reloads.succeeded()
         log.info("reloaded")
-        if fixed:
+        if fixed := self._changed_but_fixed(settings):
             log.warning("these settings take effect after a restart: %s", ", ".join(fixed))
-        return None
 
     def _reload_soon(self) -> None:
         self._start(self._reload_quietly())
@@ -109,23 +133,21 @@ class Service(Generic[SettingsT]):
     async def _reload_quietly(self) -> None:
         await self.reload()
 
-    def _collectors(self, settings: SettingsT | None = None) -> dict[str, Collector[Any]]:
-        """Return the collectors that are switched on; those that go on running are kept with what they remember."""
-        chosen = (settings or self._settings).collector
-        current = self._runner.collectors if settings is not None else {}
+    def _collectors(self, settings: SettingsT) -> dict[str, Collector[Any]]:
+        """Return the collectors that are switched on; those that run already are kept with what they remember."""
         return {
-            registration.name: current.get(registration.name) or registration.build(self._exporter.node)
+            registration.name: self._runner.collectors.get(registration.name) or registration.build(self._exporter.node)
             for registration in self._family.collectors
-            if chosen.get(registration.name, registration.default)
+            if settings.collector.get(registration.name, registration.default)
         }
 
     def _changed_but_fixed(self, new: SettingsT) -> list[str]:
-        before = {option.key: option.default for option in options(self._settings)}
+        before = {option.key: option.default for option in options(self._settings_at_start)}
+        fixed = self._family.needs_restart
         return [
             option.key
             for option in options(new)
-            if option.default != before[option.key]
-            and (option.key in self._family.needs_restart or option.key.partition(".")[0] in self._family.needs_restart)
+            if option.default != before[option.key] and not fixed.isdisjoint((option.key, option.key.split(".")[0]))
         ]
 
     def _start(self, work: Any) -> None:
@@ -135,83 +157,37 @@ class Service(Generic[SettingsT]):
 
     async def _keep_going(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run background work for ever; an error of ours costs this work alone, and for a moment."""
+        told = ""
         while True:
             try:
                 await work()
-            except ChainwatchError as error:
-                log.error("%s stopped: %s", name, error)
-            except Exception:
-                log.exception("%s stopped by an error of chainwatch; it starts again", name)
+            except Exception as error:
+                if told != repr(error):
+                    told = repr(error)
+                    unforeseen = None if isinstance(error, ChainwatchError) else error
+                    log.error("%s stopped, and starts again: %s", name, error, exc_info=unforeseen)
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _finish(self) -> None:
-        """End within `STOP_SECONDS`."""
+        """End background work and let go of the node."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_SECONDS / 2)
+            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
         try:
-            async with asyncio.timeout(STOP_SECONDS / 2):
+            async with asyncio.timeout(FINISH_SECONDS):
                 await self._exporter.close()
         except TimeoutError:
             log.warning("the node's connections did not close in time")
 
 
-class Server:
-    """The listening socket with its limits, as an asynchronous context."""
+def _end_anyway() -> None:
+    """End the process in time even where a thread hangs in a system call, such as a name that nobody resolves."""
 
-    def __init__(self, app: web.Application, settings: Any, web_config: WebConfig | None) -> None:
-        self._host, self._port = host_and_port(settings.listen_address, "web.listen_address")
-        self._limit = settings.max_connections
-        self._web_config = web_config
-        self._server: asyncio.Server | None = None
-        self._gate: Gate | None = None
-        app.middlewares.append(self._complete)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=STOP_SECONDS / 2,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-        )
+    def end() -> None:
+        log.warning("something did not end within %g s; it is left behind", STOP_SECONDS)
+        os._exit(0)
 
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        scheme = "http" if self._web_config is None or self._web_config.ssl_context is None else "https"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-
-    async def __aenter__(self) -> Server:
-        await self._runner.setup()
-        assert self._runner.server is not None
-        self._gate = Gate(self._runner.server, self._limit)
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._gate,
-                self._host or None,
-                self._port,
-                ssl=None if self._web_config is None else self._web_config.ssl_context,
-                reuse_address=True,
-            )
-        except OSError as error:
-            await self._runner.cleanup()
-            where = f"{self._host}:{self._port}"
-            raise ConfigError("web.listen_address", f"cannot listen on {where}: {error.strerror or error}") from None
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        await self._runner.cleanup()
-
-    @web.middleware
-    async def _complete(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Tell the guard of the connection that the client has asked."""
-        assert self._gate is not None
-        self._gate.asked(request.transport)
-        return await handler(request)
+    timer = threading.Timer(STOP_SECONDS, end)
+    timer.daemon = True
+    timer.start()

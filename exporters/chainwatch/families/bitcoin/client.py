@@ -1,7 +1,7 @@
 """JSON-RPC to a Bitcoin-family node: keep-alive, batched, with errors that say what to check.
 
-Calls made in the same turn of the event loop travel together: `call()` only notes what is wanted, and one request per
-lane leaves when every collector has said what it needs. Equal calls are asked once.
+Calls made together travel together: `call()` only notes what is wanted, and one request per lane leaves when every
+collector has said what it needs. Equal calls are asked once. A request that nobody waits for any more is given up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,16 +18,20 @@ import msgspec
 from yarl import URL
 
 from chainwatch import errors
-from chainwatch.config import read_secret
 from chainwatch.exposition.rpc import RpcMetrics
+from chainwatch.families.bitcoin import sentences
+from chainwatch.families.bitcoin.login import header
+from chainwatch.families.bitcoin.sentences import MAX_REPLY_BYTES
+from chainwatch.families.bitcoin.sentences import RpcError as RpcError
 from chainwatch.families.bitcoin.settings import Rpc
 
 T = TypeVar("T")
 
-# getpeerinfo of 125 peers has 0.2 MB, a template 5 MB; a verbose mempool, which is never asked for, 80 MB.
-MAX_REPLY_BYTES = 32 << 20
 # Bitcoin Core serves 4 calls at a time by default (-rpcthreads); one is left to others.
 MAX_REQUESTS = 3
+
+# Bitcoin Core closes a connection that is idle for 30 s (-rpcservertimeout); we let go of it first.
+KEEP_ALIVE_SECONDS = 25
 
 # These answer without the lock on the chain state: they still answer while a long validation holds it.
 LOCK_FREE = frozenset(
@@ -56,33 +59,31 @@ class Reply(msgspec.Struct):
     error: RpcErrorBody | None = None
 
 
-class RpcError(errors.NodeError):
-    """The node answered that it cannot; `code` is its JSON-RPC error code."""
-
-    answered = True
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code = code
-
-
 @dataclass(slots=True, eq=False)
 class _Call:
     method: str
     params: tuple[Any, ...]
     future: asyncio.Future[msgspec.Raw] = field(repr=False)
     waiters: int = 0
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
 
-    def fail(self, error: errors.NodeError) -> None:
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for an answer that has not come."""
+        return self.waiters > 0 and not self.future.done()
+
+    def fail(self, error: Exception) -> None:
+        """Give an error to whoever waits."""
         if not self.future.done():
             self.future.set_exception(error)
+            self.future.exception()  # whoever waited may be gone: not an error that nobody looked at
 
 
 _decode_reply = msgspec.json.Decoder(Reply).decode
 _decode_replies = msgspec.json.Decoder(list[Reply]).decode
 _encode = msgspec.json.Encoder().encode
-WARMING_UP = -28
-METHOD_NOT_FOUND = -32601
+# Whoever answers on the port may send anything, nested deeper than the decoder goes too.
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class BitcoinRpc:
@@ -96,8 +97,8 @@ class BitcoinRpc:
         self.metrics = metrics or RpcMetrics()
         self._session: aiohttp.ClientSession | None = None
         self._login: Mapping[str, str] | None = None
-        self._waiting: dict[str, dict[tuple[str, tuple[Any, ...]], _Call]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, dict[tuple[str, bytes], _Call]] = {}
+        self._tasks: dict[asyncio.Task[None], Sequence[_Call]] = {}
         self._slots = asyncio.Semaphore(MAX_REQUESTS)
         # Methods that this node lacks, and those it refuses to this user: neither may spoil a batch.
         self._missing: set[str] = set()
@@ -105,16 +106,17 @@ class BitcoinRpc:
         self.configure(settings)
 
     def configure(self, settings: Rpc) -> None:
-        """Take over new settings; calls under way end by the old ones."""
+        """Take over new settings; calls under way end by the old ones. Raises `ConfigError` and then keeps the old."""
+        tls: ssl.SSLContext | bool = True
+        if settings.ca_file is not None:
+            try:
+                tls = ssl.create_default_context(cafile=settings.ca_file)
+            except OSError:  # a file that cannot be read, or is no certificate (SSLError)
+                raise errors.ConfigError("rpc.ca_file", f"cannot read {settings.ca_file}", "a PEM file") from None
+        self._tls = tls
         self.settings = settings
         self._url = URL(settings.url)
         self.address = f"{self._url.host}:{self._url.port}"
-        self._tls: ssl.SSLContext | bool = True
-        if settings.ca_file is not None:
-            try:
-                self._tls = ssl.create_default_context(cafile=settings.ca_file)
-            except (OSError, ssl.SSLError):
-                raise errors.ConfigError("rpc.ca_file", f"cannot read {settings.ca_file}", "a PEM file") from None
         self._forget()
 
     async def close(self) -> None:
@@ -133,34 +135,38 @@ class BitcoinRpc:
         error of its own, `BadReply` where the answer is not of the type.
         """
         if method in self._missing:
-            raise errors.MethodNotFound(f"{method} at {self.address}: this node does not have it")
+            missing = errors.MethodNotFound(f"{method} at {self.address}: this node does not have it")
+            missing.answered = False  # known from before: it says nothing about whether the node is up now
+            raise missing
         call = self._join(method, params)
         call.waiters += 1
         try:
             # Several collectors may wait for one call: none may cancel it for the others.
             raw = await asyncio.shield(call.future)
         except errors.NodeError as error:
-            # A fresh error for each who waits, so that their tracebacks do not pile up on one object.
+            # The tracebacks of all who wait would pile up on the one error.
             raise error.with_traceback(None) from None
         finally:
             call.waiters -= 1
+            self._give_up_unwanted(call)
         try:
             return msgspec.json.decode(raw, type=into)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NOT_DECODED as error:
             self.metrics.failed(method, errors.BadReply.reason)
-            raise errors.BadReply(f"{method} at {self.address}: the answer is not as documented: {error}") from None
+            raise sentences.misshapen(f"{method} at {self.address}", error) from None
 
     def _join(self, method: str, params: tuple[Any, ...]) -> _Call:
-        """Note a call; the first one of a turn sends them all at the end of the turn."""
+        """Note a call; the first one sees to it that all are sent."""
         if method in SLOW or method in self._forbidden:
             lane = f"alone {method}"
         else:
             lane = "lock-free" if method in LOCK_FREE else "chain"
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._send_all)
+            # Two turns of the loop later: a collector that gathers several calls makes them one turn after the others.
+            loop.call_soon(loop.call_soon, self._send_all)
         calls = self._waiting.setdefault(lane, {})
-        key = (method, tuple(_hashable(param) for param in params))
+        key = (method, _encode(params))
         if key not in calls:
             calls[key] = _Call(method, params, loop.create_future())
         return calls[key]
@@ -170,45 +176,53 @@ class BitcoinRpc:
         for lane, calls in lanes.items():
             groups = [[call] for call in calls.values()] if lane.startswith("alone") else [list(calls.values())]
             for group in groups:
-                task = asyncio.create_task(self._send(group))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                wanted = [call for call in group if call.waiters]
+                if not wanted:
+                    continue
+                task = asyncio.create_task(self._send(wanted))
+                self._tasks[task] = wanted
+                task.add_done_callback(self._finished)
+                for call in wanted:
+                    call.task = task
+
+    def _give_up_unwanted(self, call: _Call) -> None:
+        """Free the slot and the connection of a request when the last who waited for it is gone."""
+        if call.task in self._tasks and not any(other.wanted for other in self._tasks[call.task]):
+            call.task.cancel()
 
     async def _send(self, calls: Sequence[_Call]) -> None:
         for call in calls:
             self.metrics.asked(call.method)
         try:
             async with asyncio.timeout(self.settings.timeout), self._slots:
-                if any(call.waiters for call in calls):
-                    await self._exchange(calls)
+                await self._exchange(calls)
         except errors.NodeError as error:
             self._fail(calls, error)
         except TimeoutError:
-            names = _names(calls)
-            self._fail(
-                calls,
-                errors.NodeTimeout(
-                    f"{names} at {self.address}: no answer within {self.settings.timeout:g} s; "
-                    "the node hangs, is overloaded, or rpc.timeout is too short"
-                ),
-            )
-        finally:
+            self._fail(calls, sentences.no_answer(self._asked(calls), self.settings.timeout))
+        except Exception as error:  # a mistake of ours: whoever waits must hear of it
             for call in calls:
-                call.future.cancel()
+                call.fail(error)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        """Forget a request; one that was given up has failed."""
+        calls = self._tasks.pop(task)
+        self._fail(calls, errors.NodeTimeout(f"{self._asked(calls)}: given up before an answer came"))
 
     def _fail(self, calls: Sequence[_Call], error: errors.NodeError) -> None:
         for call in calls:
             if not call.future.done():
                 self.metrics.failed(call.method, error.reason)
                 call.fail(error)
-                call.future.exception()  # whoever waited may be gone: not an error that nobody looked at
 
     async def _exchange(self, calls: Sequence[_Call]) -> None:
-        status, body = await self._post(calls)
-        if status == 401:
-            # The cookie changes when the node restarts.
-            self._login = None
-            status, body = await self._post(calls)
+        login = self._login if self._login is not None else self._log_in()
+        status, body = await self._post(calls, login)
+        if status == 401 and (renewed := self._log_in()) != login:
+            # The cookie changes when the node restarts. The same again would only make the node wait: it answers a
+            # wrong password late, to slow down whoever guesses.
+            self._missing.clear()
+            status, body = await self._post(calls, renewed)
         if status == 403 and len(calls) > 1:
             # A whitelist refuses a whole batch for one method: ask one by one, and remember which.
             await asyncio.gather(*(self._ask_alone(call) for call in calls))
@@ -218,17 +232,16 @@ class BitcoinRpc:
     async def _ask_alone(self, call: _Call) -> None:
         """Ask one call of a refused batch."""
         try:
-            self._answer([call], *await self._post([call]))
+            self._answer([call], *await self._post([call], self._login or {}))
         except errors.Forbidden as error:
             self._forbidden.add(call.method)
             self._fail([call], error)
         except errors.NodeError as error:
             self._fail([call], error)
 
-    async def _post(self, calls: Sequence[_Call]) -> tuple[int, bytes]:
+    async def _post(self, calls: Sequence[_Call], login: Mapping[str, str]) -> tuple[int, bytes]:
         """Send one request; return HTTP status and body."""
         requests = [{"id": number, "method": call.method, "params": call.params} for number, call in enumerate(calls)]
-        login = self._login if self._login is not None else self._log_in()
         started = time.perf_counter()
         try:
             async with (self._session or self._open()).post(
@@ -241,14 +254,10 @@ class BitcoinRpc:
                 status, body = response.status, await self._read(response, calls)
         except aiohttp.ClientConnectorError as error:
             self._forget()
-            raise errors.NodeUnreachable(
-                f"{_names(calls)} at {self.address}: {_cause(error)}; is the node running, and is this its RPC port?"
-            ) from None
+            raise sentences.no_connection(self._asked(calls), _cause(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             self._forget()
-            raise errors.NodeUnreachable(
-                f"{_names(calls)} at {self.address}: the connection broke ({type(error).__name__}); did the node stop?"
-            ) from None
+            raise sentences.broken_connection(self._asked(calls), type(error).__name__) from None
         self.metrics.took(calls[0].method if len(calls) == 1 else "batch", time.perf_counter() - started)
         return status, body
 
@@ -258,20 +267,17 @@ class BitcoinRpc:
             size += len(part)
             if size > MAX_REPLY_BYTES:
                 response.close()
-                raise errors.ReplyTooLarge(
-                    f"{_names(calls)} at {self.address}: the answer is larger than {MAX_REPLY_BYTES} bytes; "
-                    "is this a Bitcoin node's RPC server?"
-                )
+                raise sentences.too_large(self._asked(calls))
             parts.append(part)
         return b"".join(parts)
 
     def _answer(self, calls: Sequence[_Call], status: int, body: bytes) -> None:
         """Give each call its result or its error; raises what concerns them all."""
-        if refused := self._refusal(calls, status):
+        if refused := sentences.refusal(self._asked(calls), status, self.settings):
             raise refused
         try:
             replies = _decode_replies(body) if len(calls) > 1 else [_decode_reply(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _NOT_DECODED:
             replies = self._whole_error(calls, status, body)
         by_id = {reply.id: reply for reply in replies}
         for number, call in enumerate(calls):
@@ -291,46 +297,29 @@ class BitcoinRpc:
         """Read the single error object that answers a whole batch, as while the node warms up."""
         try:
             reply = _decode_reply(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise errors.BadReply(
-                f"{_names(calls)} at {self.address}: HTTP {status} with {len(body)} bytes that are no JSON-RPC reply; "
-                "is this the node's RPC port?"
-            ) from None
+        except _NOT_DECODED:
+            raise sentences.no_reply(self._asked(calls), status, len(body)) from None
         if reply.error is None:
-            raise errors.BadReply(f"{_names(calls)} at {self.address}: one answer to {len(calls)} questions")
+            raise errors.BadReply(f"{self._asked(calls)}: one answer to {len(calls)} questions")
         return [Reply(number, error=reply.error) for number in range(len(calls))]
-
-    def _refusal(self, calls: Sequence[_Call], status: int) -> errors.NodeError | None:
-        """What a bare HTTP status says about all the calls."""
-        asked = f"{_names(calls)} at {self.address}: {status}."
-        match status:
-            case 401:
-                return errors.Unauthorized(f"{asked} The node refuses {self._login_name()}.")
-            case 403:
-                return errors.Forbidden(
-                    f"{asked} The node refuses this address (see rpcallowip) or this method for this user "
-                    "(see rpcwhitelist)."
-                )
-            case 503:
-                return errors.WorkQueueFull(f"{asked} The node's RPC queue is full; see rpcworkqueue and rpcthreads.")
-        return None
 
     def _error(self, call: _Call, error: RpcErrorBody) -> errors.NodeError:
         """The typed error for what the node answered."""
-        # The message is the node's own, but may carry what a peer sent.
-        message = error.message[:200].encode("unicode_escape").decode()
-        asked = f"{call.method} at {self.address}"
-        if error.code == METHOD_NOT_FOUND:
+        failure = sentences.rpc_error(self._asked([call]), error.code, error.message)
+        if isinstance(failure, errors.MethodNotFound):
             self._missing.add(call.method)
-            return errors.MethodNotFound(f"{asked}: this node does not have it")
-        if error.code == WARMING_UP:
+        elif isinstance(failure, errors.WarmingUp):
             self._missing.clear()
-            return errors.WarmingUp(f"{asked}: the node is starting ({message})")
-        return RpcError(f"{asked}: {message} (code {error.code})", error.code)
+        return failure
+
+    def _asked(self, calls: Sequence[_Call]) -> str:
+        """What was asked, and whom."""
+        names = calls[0].method if len(calls) == 1 else f"{calls[0].method} and {len(calls) - 1} more calls"
+        return f"{names} at {self.address}"
 
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_REQUESTS, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(limit=MAX_REQUESTS, ttl_dns_cache=60, keepalive_timeout=KEEP_ALIVE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None),  # every request is inside a timeout of its own
             headers={"Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -339,44 +328,9 @@ class BitcoinRpc:
         return self._session
 
     def _log_in(self) -> Mapping[str, str]:
-        """Return the header that logs in, reading cookie or password file afresh."""
-        settings = self.settings
-        if settings.cookie_file is not None:
-            user, password = self._read_cookie(settings.cookie_file)
-        elif settings.user is None:
-            return {}
-        else:
-            user = settings.user
-            try:
-                password = settings.password or read_secret(settings.password_file or Path(), "rpc.password_file")
-            except errors.ConfigError as error:
-                raise errors.Unauthorized(str(error)) from None
-        login = {"Authorization": aiohttp.encode_basic_auth(user, password, encoding="utf-8")}
-        self._login = login
-        return login
-
-    def _read_cookie(self, file: Path) -> tuple[str, str]:
-        try:
-            user, colon, password = file.read_text().strip().partition(":")
-        except FileNotFoundError:
-            raise errors.NodeUnreachable(
-                f"no cookie file {file}: is the node running, and is this its data directory?"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not text"
-            raise errors.Unauthorized(
-                f"cannot read the cookie file {file}: {why}; may this user read it (see rpccookieperms)?"
-            ) from None
-        if not colon:
-            raise errors.Unauthorized(f"{file} is no cookie file: it lacks user:password")
-        return user, password
-
-    def _login_name(self) -> str:
-        if self.settings.cookie_file is not None:
-            return f"the cookie in {self.settings.cookie_file}; is it this node's data directory"
-        if self.settings.user is not None:
-            return f"the password of user {self.settings.user}; see rpcauth and rpc.password_file"
-        return "a call without a login; give rpc.cookie_file, or rpc.user with rpc.password_file"
+        """Read the login afresh."""
+        self._login = header(self.settings)
+        return self._login
 
     def _forget(self) -> None:
         """What was learnt about the node may not hold for its next life."""
@@ -385,16 +339,7 @@ class BitcoinRpc:
         self._forbidden.clear()
 
 
-def _names(calls: Sequence[_Call]) -> str:
-    return calls[0].method if len(calls) == 1 else f"{calls[0].method} and {len(calls) - 1} more calls"
-
-
 def _cause(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "the TLS certificate is not accepted; see rpc.ca_file"
+        return sentences.bad_certificate()
     return str(error.os_error.strerror or error.os_error)
-
-
-def _hashable(param: Any) -> Any:
-    """A key for equal parameters."""
-    return param if isinstance(param, str | int | float | bool | None) else _encode(param)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from chainwatch.exposition.family import Exporter
 from chainwatch.exposition.runner import Source
 from chainwatch.families.bitcoin.chains import UNKNOWN
 from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.node import BitcoinNode
+from chainwatch.families.bitcoin.node_log import NodeLog
 from chainwatch.families.bitcoin.settings import BitcoinSettings
+from chainwatch.families.bitcoin.state import StateFile
 from chainwatch.families.bitcoin.tracker import Tracker
+
+STATE_FILE_NAME = "bitcoin.json"
+# Set by systemd for a unit with StateDirectory; several folders are separated by colons.
+STATE_ENVIRONMENT = "STATE_DIRECTORY"
 
 
 class BitcoinExporter(Exporter[BitcoinSettings]):
-    """Holds the node's client and tracker."""
+    """Holds the node's client, its tracker, and its log where that is followed."""
 
     def __init__(self, settings: BitcoinSettings) -> None:
         rpc = BitcoinRpc(settings.rpc)
-        self._node = BitcoinNode(settings, rpc, Tracker())
+        tracker = Tracker(rpc, settings, _state_file(settings))
+        self._node = BitcoinNode(settings, rpc, tracker)
+        self._log = NodeLog(settings.log.file, rpc) if settings.log.file else None
 
     @property
     def node(self) -> BitcoinNode:
@@ -28,29 +38,40 @@ class BitcoinExporter(Exporter[BitcoinSettings]):
     @property
     def sources(self) -> Sequence[Source]:
         """What counts as things happen."""
-        return [self._node.rpc.metrics, self._node.tracker]
+        sources: list[Source] = [self._node.rpc.metrics, self._node.tracker]
+        return [*sources, self._log] if self._log else sources
 
     def constant_labels(self) -> Mapping[str, str]:
-        """The chain, as the node named it when it last answered."""
-        return {"chain": self._node.chain.label if self._node.chain else UNKNOWN}
+        """The chain as the node named it when it last answered, be it before a restart of this exporter."""
+        node = self._node
+        return {"chain": node.chain.label if node.chain else node.tracker.chain_label or UNKNOWN}
 
     def facts(self) -> Iterable[tuple[str, str]]:
-        """Address, chain and software of the node."""
+        """Address, chain and software of the node; its log where that is followed."""
         node = self._node
         yield "RPC address", node.rpc.address
-        yield "Chain", node.chain.label if node.chain else "not known yet: the node has not answered"
+        yield "Chain", self.constant_labels()["chain"] if node.chain else "not known yet: the node has not answered"
         if node.chain:
             yield "Software", node.chain.client
+        if self._log:
+            yield "Log", self._log.status
 
     def background(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        """Follow the tip."""
-        return {"tracker": self._node.tracker.run}
+        """Follow the tip, and the log."""
+        work = {"tracker": self._node.tracker.run}
+        return work | ({"log follower": self._log.run} if self._log else {})
 
     def configure(self, settings: BitcoinSettings) -> None:
         """Take over the way to log in, and what is configured of the chain."""
         self._node.rpc.configure(settings.rpc)
+        self._node.tracker.configure(settings)
         self._node.settings = settings
 
     async def close(self) -> None:
         """Close the RPC connections."""
         await self._node.rpc.close()
+
+
+def _state_file(settings: BitcoinSettings) -> StateFile | None:
+    folder = settings.state.dir or os.environ.get(STATE_ENVIRONMENT, "").partition(":")[0]
+    return StateFile(Path(folder) / STATE_FILE_NAME) if folder else None

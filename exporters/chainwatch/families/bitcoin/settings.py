@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 from yarl import URL
 
-from chainwatch.config import Log, Secret, Section, State, Web
+from chainwatch.config import Log, Secret, Section, State, Web, read_secret
 from chainwatch.errors import ConfigError
 
 DEFAULT_LISTEN_ADDRESS = "127.0.0.1:9332"
@@ -97,7 +97,7 @@ def check_rpc(rpc: Rpc) -> None:
         url = URL(rpc.url)
     except ValueError:
         raise ConfigError("rpc.url", "not a URL", "http://host:port or https://host:port") from None
-    if url.user or url.password:
+    if url.user or url.password or (not url.host and "@" in rpc.url):
         raise ConfigError("rpc.url", "contains a user or password", "them in rpc.user and rpc.password_file")
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigError("rpc.url", f"{rpc.url!r} is no RPC address", "http://host:port or https://host:port")
@@ -105,6 +105,8 @@ def check_rpc(rpc: Rpc) -> None:
         raise ConfigError("rpc.cookie_file", "given together with a user or password", "one of the two")
     if rpc.password and rpc.password_file:
         raise ConfigError("rpc.password_file", "given together with rpc.password", "one of the two")
+    if rpc.password_file:
+        read_secret(rpc.password_file, "rpc.password_file")
     if (rpc.user is None) != (rpc.password is None and rpc.password_file is None):
         raise ConfigError("rpc.user", "user and password belong together", "both or neither")
     if rpc.ca_file and url.scheme != "https":

@@ -1,0 +1,1 @@
+"""How measurements become /metrics: collector contract, runner, HTTP."""

@@ -1,0 +1,1 @@
+"""Long-lived connections to a node, and how sound they are."""
