@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,18 +25,22 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """Print one line of the story."""
-        print(f"{self._clock()}  {text}", flush=True)
+        self._print([text])
 
     def page(self, notice: Notice) -> None:
         """Print what reached the webhook; the heartbeat of the watchdog is no news."""
         if notice.labels.get("severity") not in ("critical", "warning"):
             return
         head = f"{notice.status.upper():8}  {notice.alertname} ({notice.labels['severity']}, to {notice.receiver})"
-        print(f"{self._clock()}  >> {head}", flush=True)
-        if notice.status == "firing":
-            text = notice.annotations.get("description") or notice.annotations.get("summary", "")
-            for line in textwrap.wrap(text, 100):
-                print(f"             {line}", flush=True)
+        text = notice.annotations.get("description", "") if notice.status == "firing" else ""
+        self._print([f">> {head}", *textwrap.wrap(text, 100)])
+
+    def _print(self, lines: Sequence[str]) -> None:
+        """Print in one piece: pages arrive in a thread of their own."""
+        first, *rest = lines
+        indented = "".join(f"\n             {line}" for line in rest)
+        sys.stdout.write(f"{self._clock()}  {first}{indented}\n")
+        sys.stdout.flush()
 
     def _clock(self) -> str:
         minutes, seconds = divmod(time.monotonic() - self._started, 60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +117,7 @@ class Guard(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is None:
             # Any unsent byte shall start the clock. (TLS has a time limit of its own when it closes.)
             transport.set_write_buffer_limits(high=0)
-        self._asking = _abort_in(REQUEST_SECONDS, transport)
+        self._asking = _cut_in(REQUEST_SECONDS, transport)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -124,7 +125,7 @@ class Guard(asyncio.Protocol):
         if self._transport is None:
             return
         if self._asking is None:
-            self._asking = _abort_in(REQUEST_SECONDS, self._transport)
+            self._asking = _cut_in(REQUEST_SECONDS, self._transport)
         self._inner.data_received(data)
 
     def asked(self) -> None:
@@ -136,7 +137,7 @@ class Guard(asyncio.Protocol):
         """Start the clock while the client does not read."""
         if self._transport is not None:
             _stop(self._listening)
-            self._listening = _abort_in(RESPONSE_SECONDS, self._transport)
+            self._listening = _cut_in(RESPONSE_SECONDS, self._transport)
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
@@ -163,13 +164,21 @@ def _refuse(transport: asyncio.Transport) -> None:
     transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
     if transport.can_write_eof():
         transport.write_eof()
-        _abort_in(REFUSAL_SECONDS, transport)
+        _cut_in(REFUSAL_SECONDS, transport)
     else:
         transport.close()
 
 
-def _abort_in(seconds: float, transport: asyncio.Transport) -> asyncio.TimerHandle:
-    return asyncio.get_running_loop().call_later(seconds, transport.abort)
+def _cut_in(seconds: float, transport: asyncio.Transport) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(seconds, _cut, transport)
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    """End a connection; the kernel shall not go on offering what was sent to a client that does not read."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.fileno() != -1:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

@@ -49,7 +49,7 @@ RPC_DURATION = histogram(
     "chainwatch_rpc_duration_seconds",
     "Time until the node had answered one request; several calls in one request count as method batch.",
     labels=("method",),
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10),
 )
 
 STREAM_CONNECTED = gauge(

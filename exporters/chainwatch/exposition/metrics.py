@@ -63,7 +63,7 @@ class _Sampled(Definition):
         for labels, value in values.items():
             if value is None:
                 continue
-            if not isinstance(labels, tuple) or list(map(type, labels)) != [str] * len(self.labels):
+            if not isinstance(labels, tuple) or len(labels) != len(self.labels) or not all(map(_is_text, labels)):
                 raise ValueError(f"{self.name}: {labels!r} is not one text for each of the labels {self.labels}")
             family.add_metric(labels, float(value))
         return [family] if family.samples else []
@@ -124,6 +124,10 @@ def histogram(
 ) -> HistogramDefinition:
     """Define a histogram with upper bounds in the metric's unit."""
     return HistogramDefinition(name, "histogram", help, labels, buckets=tuple(buckets))
+
+
+def _is_text(label: object) -> bool:
+    return isinstance(label, str)
 
 
 def _from_zero(metric: LiveT, known: Iterable[Sequence[str]]) -> LiveT:

@@ -137,10 +137,11 @@ class Runner:
         for source in self._sources:
             try:
                 families = _checked(source.collect())
-            except Exception:
+            except Exception as error:
                 if source not in self._broken:
                     log.exception("%s cannot be read; its metrics are left out", type(source).__name__)
                 self._broken.add(source)
+                error.__traceback__ = None  # an error that is kept and raised again would grow
             else:
                 self._broken.discard(source)
                 yield from families

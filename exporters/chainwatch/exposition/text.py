@@ -9,7 +9,7 @@ format that is not listed above.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -33,6 +33,8 @@ _PLAIN_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _MOVED_SUFFIXES = ("_created", "_gsum", "_gcount")
 _go_float: Callable[[float], str] = floatToGoString
 _EOF = b"# EOF\n"
+# Heads and templates are the same at every scrape; an exporter has a few hundred of them.
+_CACHED = 2048
 
 # What choose_encoder answers for a page that is ours to write, to whether it is OpenMetrics. The schemes
 # `dots` and `values` rename even plain names, so those pages are the library's.
@@ -110,30 +112,36 @@ def _with_labels(family: Metric, constant_labels: Mapping[str, str]) -> Metric:
 
 def _plain_family(family: Metric, constant_labels: Mapping[str, str], openmetrics: bool) -> str | None:
     """The family's text, or None when only prometheus_client can write it."""
-    if not _PLAIN_NAME.fullmatch(family.name) or not all(map(_PLAIN_NAME.fullmatch, constant_labels)):
+    write_head = _openmetrics_head if openmetrics else _classic_head
+    head = write_head(family.name, family.documentation, family.type, family.unit)
+    if head is None:
         return None
     body = _plain_samples(family, constant_labels)
-    if body is None:
+    return None if body is None else head + body
+
+
+@lru_cache(_CACHED)
+def _classic_head(family: str, documentation: str, kind: str, _unit: str) -> str | None:
+    if not _PLAIN_NAME.fullmatch(family):
         return None
-    return (_openmetrics_head(family) if openmetrics else _classic_head(family)) + body
-
-
-def _classic_head(family: Metric) -> str:
     # OpenMetrics names a counter without `_total` and knows more types; this is the library's mapping.
     name, kind = {
-        "counter": (family.name + "_total", "counter"),
-        "info": (family.name + "_info", "gauge"),
-        "stateset": (family.name, "gauge"),
-        "gaugehistogram": (family.name, "histogram"),
-        "unknown": (family.name, "untyped"),
-    }.get(family.type, (family.name, family.type))
-    documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        "counter": (family + "_total", "counter"),
+        "info": (family + "_info", "gauge"),
+        "stateset": (family, "gauge"),
+        "gaugehistogram": (family, "histogram"),
+        "unknown": (family, "untyped"),
+    }.get(kind, (family, kind))
+    documentation = documentation.replace("\\", r"\\").replace("\n", r"\n")
     return f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
 
 
-def _openmetrics_head(family: Metric) -> str:
-    unit = f"# UNIT {family.name} {family.unit}\n" if family.unit else ""
-    return f"# HELP {family.name} {_escape(family.documentation)}\n# TYPE {family.name} {family.type}\n{unit}"
+@lru_cache(_CACHED)
+def _openmetrics_head(family: str, documentation: str, kind: str, unit: str) -> str | None:
+    if not _PLAIN_NAME.fullmatch(family):
+        return None
+    unit_line = f"# UNIT {family} {unit}\n" if unit else ""
+    return f"# HELP {family} {_escape(documentation)}\n# TYPE {family} {kind}\n{unit_line}"
 
 
 def _plain_samples(family: Metric, constant_labels: Mapping[str, str]) -> str | None:
@@ -144,6 +152,7 @@ def _plain_samples(family: Metric, constant_labels: Mapping[str, str]) -> str | 
     that looking for quotes in each value would be a third of the time.
     """
     lines: list[str] = []
+    constant = tuple(constant_labels.items())
     shapes: dict[tuple[str, int], _Shape | None] = {}
     quotes = 0
     for name, labels, value, timestamp, exemplar, native in family.samples:
@@ -152,7 +161,7 @@ def _plain_samples(family: Metric, constant_labels: Mapping[str, str]) -> str | 
         key = (name, len(labels))
         shape = shapes.get(key)
         if shape is None:
-            shape = shapes[key] = _shape(family, name, labels, constant_labels)
+            shape = shapes[key] = _shape(family.name, name, tuple(labels), constant)
             if shape is None:
                 return None
         number = float(value)
@@ -177,9 +186,11 @@ class _Shape(NamedTuple):
     quotes: int
 
 
-def _shape(family: Metric, name: str, labels: Mapping[str, str], constant_labels: Mapping[str, str]) -> _Shape | None:
-    moved = name.removeprefix(family.name) in _MOVED_SUFFIXES  # the classic format puts these after the family
-    if moved or not all(map(_PLAIN_NAME.fullmatch, (name, *labels))):
+@lru_cache(_CACHED)
+def _shape(family: str, name: str, labels: tuple[str, ...], constant: tuple[tuple[str, str], ...]) -> _Shape | None:
+    constant_labels = dict(constant)
+    moved = name.removeprefix(family) in _MOVED_SUFFIXES  # the classic format puts these after the family
+    if moved or not all(map(_PLAIN_NAME.fullmatch, (name, *labels, *constant_labels))):
         return None
     names = sorted({*labels, *constant_labels})
     pairs = ",".join(f'{n}="%s"' if n in labels else f'{n}="{constant_labels[n].replace("%", "%%")}"' for n in names)

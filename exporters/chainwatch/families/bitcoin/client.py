@@ -342,4 +342,4 @@ class BitcoinRpc:
 def _cause(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return sentences.bad_certificate()
-    return str(error.os_error.strerror or error.os_error)
+    return sentences.cause(error.os_error)

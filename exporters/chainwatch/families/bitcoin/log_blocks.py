@@ -125,8 +125,9 @@ class InvalidBlocks:
             self._fail(event.hash, event.state, line)
 
     def connect_failed(self, event: events.ConnectFailed, line: Line) -> None:
-        """Take the reason why a block did not connect."""
+        """Take the reason why a block did not connect; it was stored before, so no AcceptFailed follows."""
         self._fail(event.hash, event.state, line)
+        self._told = ""
 
     def header_refused(self, event: events.HeaderRefused, line: Line) -> None:
         """Take the reason why a header was refused."""

@@ -100,7 +100,7 @@ RECEIVED_BLOCK = Pattern(
 # A message arrives (category net). The type is the peer's choice; what the node does next is about this message.
 RECEIVED_MESSAGE = Pattern(
     "received_message",
-    r"^received: (?P<type>[^ ]{0,64}) \(\d+ bytes\) peer=(?P<peer>\d+)",
+    r"^received: (?P<type>.{0,64}?) \(\d+ bytes\) peer=(?P<peer>\d+)",
     "0.12 to 31",
     "received: cmpctblock (157 bytes) peer=1",
 )

@@ -176,7 +176,7 @@ class OneOff:
         except ssl.SSLCertVerificationError:
             raise sentences.no_connection(asked, sentences.bad_certificate()) from None
         except OSError as error:
-            raise sentences.no_connection(asked, error.strerror or str(error)) from None
+            raise sentences.no_connection(asked, sentences.cause(error)) from None
 
     def _error(self, error: Exception, asked: str, exchange: _Exchange, seconds: float) -> Exception:
         """The typed error for what the library raised."""
@@ -191,7 +191,7 @@ class OneOff:
         if isinstance(error, JSONRPCException) and error.code not in _LIBRARY_CODES:
             code = error.code if isinstance(error.code, int) else 0
             return sentences.rpc_error(asked, code, str(error.message))
-        if isinstance(error, JSONRPCException | _MISSHAPEN):
+        if isinstance(error, (JSONRPCException, *_MISSHAPEN)):
             return sentences.no_reply(asked, exchange.status or 0, exchange.size)
         return error
 

@@ -6,6 +6,8 @@ whom: "getpeerinfo at 127.0.0.1:8332".
 
 from __future__ import annotations
 
+import os
+
 from chainwatch import errors
 from chainwatch.families.bitcoin.login import describe
 from chainwatch.families.bitcoin.settings import Rpc
@@ -78,6 +80,11 @@ def no_reply(asked: str, status: int, size: int) -> errors.BadReply:
 def misshapen(asked: str, error: Exception) -> errors.BadReply:
     """The answer lacks what it is documented to hold."""
     return errors.BadReply(f"{asked}: the answer is not as documented: {error}")
+
+
+def cause(error: OSError) -> str:
+    """Why there is no connection, in the system's words; asyncio puts others in their place."""
+    return os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
 
 
 def bad_certificate() -> str:
