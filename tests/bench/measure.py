@@ -6,7 +6,6 @@ import http.client
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 # What Prometheus sends.
@@ -42,7 +41,7 @@ class Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
 

@@ -29,7 +29,7 @@ MESSAGES_PER_TURN = 100
 RETRY_SECONDS = 5.0
 _COUNTER_BYTES = 4
 _HALF = 1 << 31
-_WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.MONITOR_STOPPED
+_WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
 
 
 class MessageCounters:
@@ -85,7 +85,7 @@ class Subscription:
         self._renew.set()
 
     async def run(self) -> None:
-        """Follow until cancelled; libzmq itself connects again when a publisher returns."""
+        """Follow until cancelled, through every loss of connection."""
         try:
             while True:
                 await self._session()
@@ -154,22 +154,27 @@ class Subscription:
             await asyncio.sleep(0)
 
     async def _watch(self, monitor: zmq.asyncio.Socket) -> None:
-        """Follow the connections: the stream is connected while all of its addresses are."""
+        """Follow the connections: the stream is connected while all of its addresses are.
+
+        Returns when it has not been for a while: after a breach of protocol, such as a message too large or another
+        kind of server, libzmq does not connect again by itself.
+        """
+        addresses = set(self.addresses.values())
         while True:
-            message = await recv_monitor_message(monitor)
+            patience = None if len(self._open) == len(addresses) else RETRY_SECONDS
+            try:
+                message = await asyncio.wait_for(recv_monitor_message(monitor), patience)
+            except TimeoutError:
+                return
             address = message["endpoint"].decode(errors="replace")
-            match message["event"]:
-                case zmq.Event.HANDSHAKE_SUCCEEDED:
-                    self._open.add(address)
-                    self._counters.clear()
-                    # Whatever was published before the subscription was in force is not known.
-                    self._on_lost()
-                case zmq.Event.DISCONNECTED:
-                    self._open.discard(address)
-                    self._on_lost()
-                case _:
-                    return
-            if len(self._open) == len(set(self.addresses.values())):
+            if message["event"] == zmq.Event.HANDSHAKE_SUCCEEDED:
+                self._open.add(address)
+                self._counters.clear()
+            else:
+                self._open.discard(address)
+            # Whatever was published while there was no connection is not known.
+            self._on_lost()
+            if len(self._open) == len(addresses):
                 self._health.up()
             else:
                 self._health.down()

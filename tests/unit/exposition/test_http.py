@@ -34,7 +34,7 @@ async def site() -> AsyncIterator[Site]:
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
-        (PROMETHEUS_2_42, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (PROMETHEUS_2_42, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
         (PROMETHEUS_3, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"),
         ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; version=0.0.4; charset=utf-8"),

@@ -53,6 +53,9 @@ def examine(settings: BitcoinSettings) -> Iterator[Finding]:
 def _node(settings: BitcoinSettings, rpc: OneOff, facts: node.Facts) -> Iterator[Finding]:
     enabled = [entry for entry in BITCOIN if settings.collector.get(entry.name, entry.default)]
     yield from node.examine(settings, facts)
+    if facts.late:
+        yield fail("answers", f"{facts.late}.", "It answered before: does it hang now, or is it busy?")
+        return
     yield from access.examine(settings, rpc, enabled, settings.rpc.timeout)
     yield from zmq_check.examine(settings, facts)
     yield from node.examine_clock(facts)

@@ -1,8 +1,8 @@
 """What makes connects and disconnects of blocks a reorganisation, how deep it was, and who caused it. Pure logic.
 
 A reorganisation begins with the first block that leaves the active chain. It ends when the chain has more work than
-before: a node that follows its network stops nowhere else, since it holds its lock from the first disconnect until
-then. What has less work for longer than `SETTLE` was done by a person (`invalidateblock`), or is what a crash left.
+before, or is again what it was: a node that follows its network stops nowhere else, since it holds its lock from the
+first disconnect until then. What has less work for longer than `SETTLE` was done by a person (`invalidateblock`), or is what a crash left.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Reorg:
         """The chain has more work than before the reorganisation."""
         return bool(self.came) and self.came[-1].total_work > self.old_tip.total_work
 
+    @property
+    def over(self) -> bool:
+        """What follows is another matter."""
+        return self.overtaken or self.returned
+
     def disconnected(self, block: Block) -> None:
         """A block left the active chain."""
         if self.came and self.came[-1].hash == block.hash:
@@ -75,7 +80,7 @@ class ReorgWatch:
 
     def disconnected(self, block: Block, now: float, *, interrupted: bool = False, at_least: bool = False) -> None:
         """Note a block that left the active chain; `now` is a monotonic clock."""
-        if self._current is not None and self._current.overtaken:
+        if self._current is not None and self._current.over:
             self._end()
         if self._current is None:
             self._current = Reorg(block, interrupted)
@@ -85,6 +90,8 @@ class ReorgWatch:
 
     def connected(self, block: Block, now: float) -> None:
         """Note a block that joined it."""
+        if self._current is not None and self._current.returned:
+            self._end()
         if self._current is not None:
             self._current.connected(block)
             self._last_change = now
@@ -92,7 +99,7 @@ class ReorgWatch:
     def take(self, now: float) -> list[Reorg]:
         """Return the reorganisations that are over."""
         current = self._current
-        if current is not None and (current.overtaken or now - self._last_change >= SETTLE):
+        if current is not None and (current.over or now - self._last_change >= SETTLE):
             self._end()
         ended, self._ended = self._ended, []
         return ended

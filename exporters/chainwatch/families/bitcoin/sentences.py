@@ -84,7 +84,7 @@ def misshapen(asked: str, error: Exception) -> errors.BadReply:
 
 def cause(error: OSError) -> str:
     """Why there is no connection, in the system's words; asyncio puts others in their place."""
-    return os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 
 def bad_certificate() -> str:

@@ -36,8 +36,12 @@ def examine(
     with ThreadPoolExecutor(MAX_REQUESTS) as threads:
         answers = dict(zip(needed, threads.map(knock, needed), strict=True))
     refused = [method for method, answer in answers.items() if isinstance(answer, errors.Forbidden)]
-    if not refused:
+    silent = [answer for answer in answers.values() if _silent(answer)]
+    if silent:
+        yield fail("whitelist", f"{len(silent)} of {len(needed)} methods got no answer; {silent[0]}.")
+    elif not refused:
         yield ok("whitelist", f"The node lets us ask all {len(needed)} methods that the enabled collectors need.")
+    if not refused:
         return
     none = (
         " A user without a list may call nothing as soon as another user has one, unless rpcwhitelistdefault=0."
@@ -51,3 +55,7 @@ def examine(
         f"and restart the node.{none}",
         [methods.whitelist(settings.rpc.user or "__cookie__", enabled)],
     )
+
+
+def _silent(answer: Answer[Any] | errors.NodeError) -> bool:
+    return isinstance(answer, errors.NodeError) and not (answer.answered or isinstance(answer, errors.Forbidden))

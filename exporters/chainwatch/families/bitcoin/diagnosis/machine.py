@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -15,6 +16,7 @@ from chainwatch.families.bitcoin import log_metrics
 from chainwatch.families.bitcoin.diagnosis.node import Facts, RpcInfo
 from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, warn
 from chainwatch.families.bitcoin.diagnosis.scrape import names
+from chainwatch.families.bitcoin.exporter import STATE_ENVIRONMENT
 from chainwatch.families.bitcoin.log_metrics import LogMetrics
 from chainwatch.families.bitcoin.settings import BitcoinSettings
 
@@ -32,7 +34,7 @@ def examine(settings: BitcoinSettings, facts: Facts | None) -> Iterator[Finding]
 
 
 def _state(settings: BitcoinSettings) -> Finding:
-    folder = settings.state.dir or Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0])
+    folder = settings.state.dir or Path(os.environ.get(STATE_ENVIRONMENT, "").partition(":")[0])
     if folder == Path():
         return ok(
             "state",
@@ -93,10 +95,11 @@ def _log(settings: BitcoinSettings, facts: Facts | None) -> Iterator[Finding]:
 
 def _tail(file: Path) -> bytes:
     """The last whole lines. Raises OSError."""
-    with file.open("rb") as stream:
+    # Opening a pipe would wait for whoever writes into it.
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         state = os.fstat(stream.fileno())
         if not stat.S_ISREG(state.st_mode):
-            raise OSError(22, "not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         start = max(0, state.st_size - LOG_TAIL_BYTES)
         stream.seek(start)
         tail = stream.read(LOG_TAIL_BYTES)

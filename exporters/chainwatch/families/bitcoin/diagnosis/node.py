@@ -82,6 +82,11 @@ class Facts:
         return self.get("getblockchaininfo", BlockchainInfo)
 
     @property
+    def late(self) -> errors.NodeTimeout | None:
+        """The first answer that did not come in time."""
+        return next((answer for answer in self.answers.values() if isinstance(answer, errors.NodeTimeout)), None)
+
+    @property
     def network(self) -> NetworkInfo | None:
         """The answer of getnetworkinfo."""
         return self.get("getnetworkinfo", NetworkInfo)
@@ -119,8 +124,8 @@ def _software(settings: BitcoinSettings, facts: Facts) -> Iterator[Finding]:
     network, blockchain = facts.network, facts.blockchain
     if network is None or blockchain is None:
         failed = [answer for answer in facts.answers.values() if isinstance(answer, errors.NodeError)]
-        refused = isinstance(failed[0], errors.Forbidden)
-        yield (skip if refused else fail)("software", f"Which node this is cannot be told: {failed[0]}")
+        told = isinstance(failed[0], errors.Forbidden | errors.NodeTimeout)  # by another finding
+        yield (skip if told else fail)("software", f"Which node this is cannot be told: {failed[0]}")
         return
     chain = identify(network.subversion, blockchain.chain, settings.chain)
     said = f"The node calls itself {network.subversion[:200]}"

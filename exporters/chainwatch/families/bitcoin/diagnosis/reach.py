@@ -122,10 +122,12 @@ def _server(settings: Rpc, node: OneOff) -> Iterator[Finding]:
 
 
 def _own_address(settings: Rpc) -> str | None:
-    """The address that we connect from."""
+    """The address that we connect from: connecting a datagram socket sends nothing, but chooses one."""
     url = URL(settings.url)
     try:
-        with socket.create_connection((url.host or "", url.port or 0), timeout=settings.timeout) as connection:
+        family, kind, protocol, _, address = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as connection:
+            connection.connect(address)
             return str(connection.getsockname()[0])
     except OSError:
         return None

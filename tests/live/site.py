@@ -1,0 +1,209 @@
+"""A whole site for the live tests: Prometheus with the shipped rules, Alertmanager with the shipped routes, a webhook.
+
+The tests run the shipped files with nothing changed but time, as `hurried` and `TIMING` say: expressions, labels,
+routes and inhibitions are those an operator gets. Thresholds are changed as an operator changes them, by a rule file
+like prometheus/examples/local_thresholds.yml.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from tests.lab import Alertmanager, Exporter, LabError, Node, Notice, Prometheus, Webhook, wait_until
+
+SHIPPED_RULES = Path(__file__).resolve().parents[2] / "prometheus" / "rules"
+SCRAPE_SECONDS = 2
+EVALUATION_INTERVAL = "1s"
+# Notices go out at once. How long an alert must last is the rule's business; how long a notice waits for others is
+# Alertmanager's, and that is what these two shorten. A notice is not repeated within a test.
+TIMING = {"group_wait": "0s", "group_interval": "1s"}
+
+# No alert waits longer than this; NodeDown waits that long as shipped.
+LONGEST_FOR = 5
+# A window keeps its place in the order of windows, and holds eight scrapes at least.
+WINDOWS = {"2m": "16s", "5m": "16s", "10m": "20s", "15m": "20s", "30m": "20s", "1h": "30s", "12h": "30s", "1d": "60s"}
+# Machines that run these tests may be slow, and nothing is won by giving up early.
+PATIENCE = 90.0
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_WINDOW = re.compile(r"\[(\w+)\]|offset (\w+)")
+
+
+def hurried(folder: Path, shipped: Path = SHIPPED_RULES) -> list[Path]:
+    """Render a copy of the shipped rule files that differs in time alone, and return its files.
+
+    - `for` and `keep_firing_for` are cut to `LONGEST_FOR`;
+    - range windows and offsets become those of `WINDOWS`;
+    - every group is evaluated at `EVALUATION_INTERVAL`.
+
+    Numbers that are compared with an age in seconds, such as the ten minutes that a mempool has after a node's
+    start, stay. Raises KeyError for a window that `WINDOWS` does not know.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rendered = []
+    for source in sorted(shipped.glob("*.yml")):
+        rules = yaml.safe_load(source.read_text())
+        for group in rules["groups"]:
+            group.pop("interval", None)
+            for rule in group["rules"]:
+                _hurry(rule)
+        rendered.append(folder / source.name)
+        rendered[-1].write_text(yaml.safe_dump(rules, sort_keys=False))
+    return rendered
+
+
+def _hurry(rule: dict[str, Any]) -> None:
+    for key in ("for", "keep_firing_for"):
+        if key in rule:
+            rule[key] = f"{min(seconds(rule[key]), LONGEST_FOR)}s"
+    rule["expr"] = _WINDOW.sub(
+        lambda found: f"[{WINDOWS[found[1]]}]" if found[1] else f"offset {WINDOWS[found[2]]}", str(rule["expr"])
+    )
+
+
+def seconds(duration: str) -> int:
+    """A Prometheus duration of one unit, such as 90s or 5m."""
+    return int(duration[:-1]) * _SECONDS[duration[-1]]
+
+
+class Site:
+    """Prometheus, Alertmanager and webhook around running exporters. `with` starts and stops them.
+
+    Alerts need their time, but many can have it at once: a module brings all its nodes into trouble on one site, and
+    its tests ask what was told about each. Exporters that need thresholds of their own have a chain of their own
+    (the setting chain.name): `thresholds` are values by name, by chain.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        exporters: Sequence[Exporter],
+        *,
+        job: str = "bitcoin",
+        thresholds: Mapping[str, Mapping[str, float | str]] | None = None,
+        more_rules: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        """`more_rules` are rules of the operator's own, beside the thresholds."""
+        self.exporters = list(exporters)
+        self.webhook = Webhook()
+        self.alertmanager = Alertmanager(folder / "alertmanager", webhook=self.webhook.url, timing=TIMING)
+        self.prometheus = Prometheus(
+            folder / "prometheus",
+            targets={job: [exporter.address for exporter in exporters]},
+            alertmanager=self.alertmanager.address,
+            rules=[*hurried(folder / "rules"), _local_rules(folder / "local.yml", thresholds or {}, more_rules)],
+            scrape_interval=f"{SCRAPE_SECONDS}s",
+            evaluation_interval=EVALUATION_INTERVAL,
+        )
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.webhook)
+            stack.enter_context(self.alertmanager)
+            stack.enter_context(self.prometheus)
+            self.evaluated()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # What reaches a person
+
+    def page(self, alertname: str, instance: str | None = None, **labels: str) -> Notice:
+        """Wait for the notice that an alert fires. Raises LabError with what Prometheus knows of the alert."""
+        return self._wait(alertname, "firing", instance, labels)
+
+    def resolved(self, alertname: str, instance: str | None = None, **labels: str) -> Notice:
+        """Wait for the notice that an alert is over."""
+        return self._wait(alertname, "resolved", instance, labels)
+
+    def _wait(self, alertname: str, status: str, instance: str | None, labels: Mapping[str, str]) -> Notice:
+        wanted = {**({"instance": instance} if instance else {}), **labels}
+        try:
+            return self.webhook.wait_for(alertname, status, timeout=PATIENCE, **wanted)
+        except LabError as error:
+            raise LabError(f"{error}\nPrometheus has {self.alerts(alertname) or 'no such alert'}") from None
+
+    def told(self, instance: str, severity: str | None = None) -> set[str]:
+        """Names of the alerts that a person was told of as firing for an instance, so far."""
+        wanted = {"instance": instance, **({"severity": severity} if severity else {})}
+        notices = list(self.webhook.notices)
+        return {n.alertname for n in notices if n.status == "firing" and wanted.items() <= n.labels.items()}
+
+    def pages(self, alertname: str, **labels: str) -> list[Notice]:
+        """Every alert of this name that was told of as firing, each once, however often it was told; oldest first."""
+        alerts: dict[tuple[object, ...], Notice] = {}
+        for notice in self.webhook.received(alertname, **labels):
+            alerts.setdefault((notice.starts_at, *sorted(notice.labels.items())), notice)
+        return list(alerts.values())
+
+    # What Prometheus knows
+
+    def alerts(self, alertname: str, **labels: str) -> list[dict[str, Any]]:
+        """Alerts of this name that Prometheus holds now, also those that still wait for their `for`."""
+        wanted = {"alertname": alertname, **labels}
+        return [alert for alert in self.prometheus.alerts() if wanted.items() <= alert["labels"].items()]
+
+    def evaluated(self) -> None:
+        """Wait until every exporter has been scraped anew, and every rule evaluated after that."""
+        self._wait_newer("a scrape of every exporter", self._last_scrapes)
+        for _ in range(2):  # a rule may stand on what another group recorded
+            self._wait_newer("an evaluation of every rule", self._last_evaluations)
+
+    def _wait_newer(self, what: str, last: Callable[[], list[str]]) -> None:
+        began = time.time()
+        wait_until(
+            lambda: all(unix(moment) > began for moment in last()),
+            f"{what} by Prometheus",
+            timeout=PATIENCE,
+            interval=0.2,
+        )
+
+    def _last_scrapes(self) -> list[str]:
+        return [target["lastScrape"] for target in self.prometheus.targets()]
+
+    def _last_evaluations(self) -> list[str]:
+        return [rule["lastEvaluation"] for rule in self.prometheus.rules()]
+
+
+def _local_rules(
+    path: Path, thresholds: Mapping[str, Mapping[str, float | str]], more: Sequence[Mapping[str, object]]
+) -> Path:
+    rules = [
+        {
+            "record": "chainwatch:threshold:override",
+            "labels": {"name": name, "chain": chain},
+            "expr": f"vector({value})",
+        }
+        for chain, values in thresholds.items()
+        for name, value in values.items()
+    ]
+    path.write_text(yaml.safe_dump({"groups": [{"name": "local", "rules": [*rules, *map(dict, more)]}]}))
+    return path
+
+
+def unix(text: str) -> float:
+    """Unix time of an RFC 3339 time as Go writes it, with up to nine digits after the second."""
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp()
+
+
+@contextlib.contextmanager
+def running(*programs: Node | Exporter) -> Iterator[None]:
+    """Start these all at the same time, and stop them at the end, those too that were started anew in between."""
+    with contextlib.ExitStack() as stack:
+        for program in programs:
+            stack.callback(program.stop)
+        with ThreadPoolExecutor(len(programs)) as pool:
+            list(pool.map(lambda program: program.start(), programs))
+        yield

@@ -1,0 +1,298 @@
+"""The shipped Alertmanager configuration: it loads, routes, keeps quiet what has a cause, and its texts read well."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab.alertmanager import SHIPPED_CONFIG, Alertmanager
+from tests.lab.peers import program
+from tests.lab.waiting import wait_until
+from tests.lab.webhook import Webhook
+from tests.rules import alerts
+
+FOLDER = SHIPPED_CONFIG.parent
+EXAMPLES = sorted((FOLDER / "examples").glob("*.yml"))
+
+# Keys that older Alertmanagers lack, and what stands in for them while amtool 0.25 looks at the rest.
+NEWER_THAN_DEBIAN_12 = {"bot_token_file": "bot_token"}
+
+
+def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program("amtool"), *arguments], capture_output=True, text=True, check=False)
+
+
+def configuration() -> dict[str, Any]:
+    return dict(yaml.safe_load(SHIPPED_CONFIG.read_text()))
+
+
+def severity_of(alert: str) -> str:
+    return next(rule.labels["severity"] for rule in alerts() if rule.name == alert)
+
+
+def test_amtool_accepts_the_configuration_as_it_stands() -> None:
+    done = amtool("check-config", SHIPPED_CONFIG)
+    assert done.returncode == 0, f"amtool check-config:\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_amtool_accepts_each_example_in_the_place_of_our_receiver(example: Path, tmp_path: Path) -> None:
+    mine = {receiver["name"]: receiver for receiver in configuration()["receivers"]}
+    theirs = {receiver["name"]: receiver for receiver in yaml.safe_load(example.read_text())["receivers"]}
+    assert theirs.keys() <= {"pager", "chat"}, f"{example.name}: names must be pager or chat, are {sorted(theirs)}"
+    merged = {
+        **configuration(),
+        "receivers": [*{**mine, **theirs}.values()],
+        "templates": [f"{FOLDER}/templates/*.tmpl"],
+    }
+    text = yaml.safe_dump(merged)
+    for newer, older in NEWER_THAN_DEBIAN_12.items():
+        text = text.replace(f"{newer}:", f"{older}:")
+    copy = tmp_path / "alertmanager.yml"
+    copy.write_text(text)
+    done = amtool("check-config", copy)
+    assert done.returncode == 0, f"{example.name}: amtool check-config:\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_secrets_of_an_example_come_from_files(example: Path) -> None:
+    keys = re.findall(
+        r"^[\s-]*(\w*(?:password|token|key|secret|api_url|credentials)\w*):", example.read_text(), re.MULTILINE
+    )
+    assert keys, f"{example.name}: no secret at all?"
+    inline = [key for key in keys if not key.endswith("_file")]
+    assert not inline, f"{example.name}: {', '.join(inline)} would hold the secret itself; use its _file key"
+
+
+def test_warnings_can_be_muted_at_night_as_the_comment_says(tmp_path: Path) -> None:
+    text = SHIPPED_CONFIG.read_text()
+    muted = re.sub(r"^    # ((?:- matchers|  receiver|  mute_time).*)$", r"    \1", text, flags=re.MULTILINE)
+    routes = yaml.safe_load(muted)["route"]["routes"]
+    assert routes[-1]["mute_time_intervals"] == ["nights-and-weekends"], "the comment's route did not come out"
+    copy = tmp_path / "alertmanager.yml"
+    copy.write_text(muted)
+    (tmp_path / "templates").symlink_to(FOLDER / "templates")
+    done = amtool("check-config", copy)
+    assert done.returncode == 0, f"amtool check-config with the comment's route:\n{done.stdout}{done.stderr}"
+
+
+ROUTES = [
+    ("ChainwatchNodeDown", "pager"),
+    ("ChainwatchTargetDown", "pager"),
+    ("ChainwatchDeepReorg", "pager"),
+    ("ChainwatchChainTipStaleCritical", "pager"),
+    ("BitcoinInvalidTip", "pager"),
+    ("BitcoinMempoolEmpty", "pager"),
+    ("ChainwatchChainTipStale", "chat"),
+    ("BitcoinInvalidBlock", "chat"),
+    ("BitcoinMempoolRejectConsensus", "chat"),
+    ("ChainwatchReorg", "nobody"),
+    ("BitcoinFeeSpike", "nobody"),
+    ("ChainwatchWatchdog", "deadman"),
+]
+
+
+@pytest.mark.parametrize(("alert", "receiver"), ROUTES)
+def test_alert_reaches_its_receiver(alert: str, receiver: str) -> None:
+    labels = [f"alertname={alert}", f"severity={severity_of(alert)}", "chain=bitcoin-main", "job=bitcoin"]
+    done = amtool(
+        "config", "routes", "test", f"--config.file={SHIPPED_CONFIG}", f"--verify.receivers={receiver}", *labels
+    )
+    assert done.returncode == 0, f"{alert} should reach {receiver}, reaches {done.stdout.strip()}"
+
+
+def test_alert_of_somebody_else_without_severity_reaches_the_chat() -> None:
+    done = amtool("config", "routes", "test", f"--config.file={SHIPPED_CONFIG}", "alertname=DiskFull")
+    assert done.stdout.split() == ["chat"], f"an alert without severity reaches {done.stdout.strip()}"
+
+
+DATA = {
+    "receiver": "pager",
+    "status": "firing",
+    "groupLabels": {"alertname": "ChainwatchNodeDown", "chain": "bitcoin-main", "job": "bitcoin"},
+    "commonLabels": {"alertname": "ChainwatchNodeDown", "chain": "bitcoin-main", "severity": "critical"},
+    "commonAnnotations": {},
+    "externalURL": "http://127.0.0.1:9093",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "ChainwatchNodeDown", "chain": "bitcoin-main", "instance": "alice"},
+            "annotations": {
+                "summary": "A node does not answer.",
+                "description": "alice <b>&",
+                "runbook_url": "https://example.org/ChainwatchNodeDown.md",
+            },
+            "startsAt": "2026-11-22T12:00:00Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+        },
+        {
+            "status": "resolved",
+            "labels": {"alertname": "ChainwatchNodeDown", "chain": "bitcoin-main", "instance": "bob"},
+            "annotations": {"summary": "A node does not answer.", "description": "bob", "runbook_url": ""},
+            "startsAt": "2026-11-22T12:00:00Z",
+            "endsAt": "2026-11-22T12:01:30.5Z",
+        },
+    ],
+}
+
+TEXTS = {
+    ("chainwatch.title", "text"): "[FIRING 1] ChainwatchNodeDown bitcoin-main",
+    ("chainwatch.text", "text"): (
+        "A node does not answer.\n"
+        "alice <b>&\n"
+        "Since 2026-11-22 12:00:00 UTC.\n"
+        "What to do: https://example.org/ChainwatchNodeDown.md\n"
+        "RESOLVED after 1m30s: A node does not answer. bob"
+    ),
+    ("chainwatch.slack.color", "text"): "danger",
+    ("chainwatch.slack.text", "text"): (
+        "*A node does not answer.*\n"
+        "alice &lt;b&gt;&amp;\n"
+        "Since 2026-11-22 12:00:00 UTC. <https://example.org/ChainwatchNodeDown.md|What to do>\n"
+        "Resolved: A node does not answer. bob"
+    ),
+    ("chainwatch.telegram.html", "html"): (
+        "<b>[FIRING 1] ChainwatchNodeDown bitcoin-main</b>\n"
+        "A node does not answer.\n"
+        "alice &lt;b&gt;&amp;\n"
+        'Since 2026-11-22 12:00:00 UTC. <a href="https://example.org/ChainwatchNodeDown.md">What to do</a>\n'
+        "Resolved: A node does not answer. bob"
+    ),
+}
+
+
+def render(template: str, kind: str, folder: Path) -> str:
+    data = folder / "data.json"
+    data.write_text(json.dumps(DATA))
+    done = amtool(
+        "template",
+        "render",
+        f"--template.glob={FOLDER}/templates/*.tmpl",
+        f'--template.text={{{{ template "{template}" . }}}}',
+        f"--template.type={kind}",
+        f"--template.data={data}",
+    )
+    assert done.returncode == 0, f"amtool template render {template}:\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(("template", "kind"), TEXTS)
+def test_text_reads_as_it_should_and_escapes_what_it_must(template: str, kind: str, tmp_path: Path) -> None:
+    assert render(template, kind, tmp_path) == TEXTS[template, kind]
+
+
+def test_mail_escapes_html_and_links_the_runbook(tmp_path: Path) -> None:
+    page = render("chainwatch.mail.html", "html", tmp_path)
+    assert "<p>alice &lt;b&gt;&amp;</p>" in page
+    assert '<a href="https://example.org/ChainwatchNodeDown.md">What to do</a>' in page
+    assert "Resolved: A node does not answer. bob" in page
+
+
+def test_every_template_that_an_example_uses_is_defined() -> None:
+    defined = set(re.findall(r'define "([\w.]+)"', "".join(p.read_text() for p in (FOLDER / "templates").iterdir())))
+    used = set(re.findall(r'template "([\w.]+)"', "".join(p.read_text() for p in EXAMPLES)))
+    assert used <= defined, f"examples use templates that do not exist: {sorted(used - defined)}"
+
+
+def test_inhibition_names_alerts_that_exist_and_labels_that_their_sources_carry() -> None:
+    names = {rule.name for rule in alerts()}
+    for rule in configuration()["inhibit_rules"]:
+        for matcher in [*rule["source_matchers"], *rule["target_matchers"]]:
+            label, value = re.fullmatch(r'(\w+) =~? "(.+)"', matcher).groups()  # type: ignore[union-attr]
+            unknown = set(value.split("|")) - names if label == "alertname" else set()
+            assert not unknown, f"inhibit_rules name alerts that do not exist: {sorted(unknown)}"
+        assert rule["equal"] in (["job", "instance"], ["chain"]), f"inhibition by {rule['equal']}: is it always there?"
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="module")
+def alertmanager(webhook: Webhook, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    timing = {"group_wait": "1s", "group_interval": "1s"}
+    with Alertmanager(tmp_path_factory.mktemp("alertmanager"), webhook=webhook.url, timing=timing) as server:
+        yield server
+
+
+def raise_alert(server: Alertmanager, alert: str, **labels: str) -> None:
+    server.post({"alertname": alert, "severity": severity_of(alert), **labels})
+
+
+def state_of(server: Alertmanager, alert: str, **labels: str) -> str:
+    """Wait until Alertmanager has looked at an alert, and tell its state: active or suppressed."""
+
+    def look() -> str | None:
+        for one in server.alerts():
+            if one["labels"]["alertname"] == alert and labels.items() <= one["labels"].items():
+                return None if one["status"]["state"] == "unprocessed" else str(one["status"]["state"])
+        return None
+
+    return wait_until(look, f"Alertmanager to know of {alert} {labels}", timeout=10)
+
+
+# source, target, on the same instance: is the target kept quiet?
+INHIBITION = [
+    ("ChainwatchNodeDown", "ChainwatchCollectorFailing", "suppressed"),
+    ("ChainwatchTargetDown", "ChainwatchNodeDown", "suppressed"),
+    ("ChainwatchTargetDown", "ChainwatchStreamDown", "suppressed"),
+    ("ChainwatchNodeHanging", "BitcoinRpcQueueFull", "suppressed"),
+    ("ChainwatchNodeIsolated", "ChainwatchPeersFew", "suppressed"),
+    ("ChainwatchNodeBehind", "ChainwatchNodeTipStale", "suppressed"),
+    ("BitcoinInvalidTip", "BitcoinInvalidBlock", "suppressed"),
+    ("ChainwatchNodeDown", "ChainwatchDeepReorg", "active"),
+    ("ChainwatchNodeDown", "ChainwatchTargetDown", "active"),
+    ("ChainwatchCollectorFailing", "ChainwatchStreamDown", "active"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "state"), INHIBITION)
+def test_cause_keeps_its_consequences_quiet_on_its_own_instance_only(
+    alertmanager: Alertmanager, source: str, target: str, state: str
+) -> None:
+    here, there = f"{source}-{target}-here", f"{source}-{target}-there"
+    raise_alert(alertmanager, source, chain="bitcoin-main", job="bitcoin", instance=here)
+    assert state_of(alertmanager, source, instance=here) == "active"
+    for instance in (here, there):
+        raise_alert(alertmanager, target, chain="bitcoin-main", job="bitcoin", instance=instance)
+    wait_until(
+        lambda: state_of(alertmanager, target, instance=here) == state, f"{target} here to be {state}", timeout=10
+    )
+    assert state_of(alertmanager, target, instance=there) == "active"
+
+
+def test_critical_stale_tip_silences_the_warning_of_its_own_chain_only(
+    alertmanager: Alertmanager, webhook: Webhook
+) -> None:
+    raise_alert(alertmanager, "ChainwatchChainTipStaleCritical", chain="litecoin-main")
+    assert state_of(alertmanager, "ChainwatchChainTipStaleCritical", chain="litecoin-main") == "active"
+    for chain in ("litecoin-main", "bitcoin-main"):
+        raise_alert(alertmanager, "ChainwatchChainTipStale", chain=chain)
+    webhook.wait_for("ChainwatchChainTipStaleCritical", chain="litecoin-main", timeout=10)
+    webhook.wait_for("ChainwatchChainTipStale", chain="bitcoin-main", timeout=10)
+    assert state_of(alertmanager, "ChainwatchChainTipStale", chain="litecoin-main") == "suppressed"
+    assert not webhook.received("ChainwatchChainTipStale", chain="litecoin-main")
+
+
+def test_node_down_does_not_silence_alerts_that_name_no_instance(alertmanager: Alertmanager) -> None:
+    raise_alert(alertmanager, "ChainwatchNodeDown", chain="tezos-mainnet", job="tezos", instance="dave")
+    assert state_of(alertmanager, "ChainwatchNodeDown", instance="dave") == "active"
+    raise_alert(alertmanager, "ChainwatchChainSplit", chain="tezos-mainnet")
+    assert state_of(alertmanager, "ChainwatchChainSplit", chain="tezos-mainnet") == "active"
+
+
+def test_page_tells_when_it_is_over(alertmanager: Alertmanager, webhook: Webhook) -> None:
+    labels = {"chain": "bitcoin-main", "job": "bitcoin", "instance": "erin"}
+    raise_alert(alertmanager, "ChainwatchNodeHanging", **labels)
+    assert webhook.wait_for("ChainwatchNodeHanging", instance="erin", timeout=10).receiver == "pager"
+    alertmanager.post({"alertname": "ChainwatchNodeHanging", "severity": "critical", **labels}, ends_in=-1)
+    webhook.wait_for("ChainwatchNodeHanging", "resolved", instance="erin", timeout=10)
