@@ -22,7 +22,7 @@ from tests.live.site import LONGEST_FOR, SCRAPE_SECONDS, Site, running
 BITCOIN.load()
 # May call all that the exporter asks, except getpeerinfo.
 READER = RpcUser("reader", methods=tuple(sorted({*methods_of(BITCOIN)} - {"getpeerinfo"})))
-GUESTS = 12
+GUESTS = 20
 
 # Who is in trouble, the alerts of which a person is told, and who that is. Of what a page explains, nothing is told.
 TOLD: dict[str, dict[str, str]] = {
@@ -79,6 +79,7 @@ class Ward:
             folder / "servers", list(self.exporters.values()), thresholds=THRESHOLDS, more_rules=[BROKEN_RULE]
         )
         self.callers: list[threading.Thread] = []
+        self.guests = [P2PClient(self.nodes["left_alone"]) for _ in range(GUESTS)]
 
     def _exporter(self, folder: Path, who: str) -> Exporter:
         chain = f"{who.replace('_', '-')}-regtest"
@@ -106,6 +107,7 @@ class Ward:
         with contextlib.suppress(OSError):  # it refuses, as it should
             web.post(f"{self.exporters['misconfigured'].url}/-/reload")
         self._restart_quickly()
+        self._let_guests_leave()
 
     def end(self) -> None:
         """End those troubles that end."""
@@ -118,6 +120,14 @@ class Ward:
         self.exporters["gone"].start()
         self.settings.write_text("rpc: {timeout: 6}")
         web.post(f"{self.exporters['misconfigured'].url}/-/reload")
+
+    def _let_guests_leave(self) -> None:
+        """Have as many inbound peers for a while that losing them is news."""
+        inbound = f'chainwatch_peers{{direction="inbound",instance="{self.instance("left_alone")}"}}'
+        self.site.prometheus.wait_for(f"count_over_time({inbound}[1m]) >= 6")
+        for guest in self.guests:
+            guest.sync()  # some traffic
+            guest.stop()
 
     def _call(self, name: str, count: int) -> None:
         """Make calls that wait for the node's next block."""
@@ -146,13 +156,12 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     """All troubles brought about."""
     it = Ward(tmp_path_factory.mktemp("ward"))
     old = it.nodes["left_alone"]
-    with running(*it.nodes.values()), contextlib.ExitStack() as guests:
+    with running(*it.nodes.values()), contextlib.ExitStack() as stack:
         it.nodes["switched_off"].connect(it.nodes["plain"])
         old.set_clock(7 * 3600)  # its uptime is seven hours: its inbound slots had the time to fill
-        for _ in range(GUESTS):
-            guests.enter_context(P2PClient(old))
+        for guest in it.guests:
+            stack.enter_context(guest)
         with running(*it.exporters.values()), it.site:
-            guests.close()
             it.cause()
             yield it
         for node in it.nodes.values():
@@ -213,8 +222,8 @@ def test_a_forbidden_method_is_told_for_the_collectors_that_need_it(relieved: Wa
 
 def test_a_full_work_queue_fires_beneath_the_page_that_explains_it(ward: Ward) -> None:
     ward.site.page("ChainwatchNodeHanging", ward.instance("crowded"))
-    query = f'last_over_time(ALERTS{{alertname="BitcoinRpcQueueFull",alertstate="firing",instance="{ward.instance("crowded")}"}}[1h])'
-    ward.site.prometheus.wait_for(query)
+    wanted = f'alertname="BitcoinRpcQueueFull",alertstate="firing",instance="{ward.instance("crowded")}"'
+    ward.site.prometheus.wait_for(f"last_over_time(ALERTS{{{wanted}}}[1h])")
 
 
 def test_a_crash_of_a_node_is_no_reorganisation(relieved: Ward) -> None:

@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, check=False)
 
 
+@cache
 def exported_labels() -> dict[str, set[str]]:
     """Label names of every metric that a module of the package defines."""
     for module in pkgutil.walk_packages(chainwatch.__path__, "chainwatch."):
@@ -146,22 +148,20 @@ def test_alert_has_a_story_in_which_it_stays_silent(alert: Rule) -> None:
 @each_alert
 def test_a_story_notices_when_the_alert_is_removed(alert: Rule, tmp_path: Path) -> None:
     firing = [story for story in stories() if story.fires(alert.name)]
-    alone = play(firing, alert.name, keep={alert.name}, folder=tmp_path / "with")
-    assert alone.returncode == 0, f"{alert.name}: its stories fail even with the alert in place:\n{alone.stderr}"
-    removed = play(firing, alert.name, keep=set(), folder=tmp_path / "without")
+    removed = play(firing, alert.name, folder=tmp_path)
     assert removed.returncode == 1, f"{alert.name}: its firing stories pass with the alert removed"
     assert f"alertname: {alert.name}" in removed.stdout + removed.stderr, (
         f"{alert.name}: with the alert removed its stories fail for another reason:\n{removed.stdout}{removed.stderr}"
     )
 
 
-def play(told: Sequence[Story], alert: str, *, keep: set[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run what stories say about one alert, on copies of their rules with no alerts but those of `keep`."""
+def play(told: Sequence[Story], alert: str, *, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run what stories say about one alert on copies of their rules without alerts; the others would only cost time."""
     files = []
     for number, (path, document) in enumerate(_by_file(told, alert)):
         place = folder / str(number)
         place.mkdir(parents=True)
-        document["rule_files"] = [str(_copy(path.parent / name, place, keep)) for name in document["rule_files"]]
+        document["rule_files"] = [str(_copy(path.parent / name, place)) for name in document["rule_files"]]
         left = _groups(document["rule_files"])
         document["group_eval_order"] = [name for name in document["group_eval_order"] if name in left]
         files.append(place / path.name)
@@ -177,10 +177,10 @@ def _by_file(told: Sequence[Story], alert: str) -> list[tuple[Path, dict[str, An
     return list(documents.items())
 
 
-def _copy(source: Path, folder: Path, keep: set[str]) -> Path:
+def _copy(source: Path, folder: Path) -> Path:
     document = yaml.safe_load(source.read_text())
     for group in document["groups"]:
-        group["rules"] = [rule for rule in group["rules"] if "alert" not in rule or rule["alert"] in keep]
+        group["rules"] = [rule for rule in group["rules"] if "alert" not in rule]
     document["groups"] = [group for group in document["groups"] if group["rules"]]
     copy = folder / source.name
     copy.write_text(yaml.safe_dump(document, sort_keys=False))

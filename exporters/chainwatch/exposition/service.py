@@ -110,7 +110,8 @@ class Service(Generic[SettingsT]):
                 log.exception("reload failed by an error of chainwatch")
                 return "an error of chainwatch; see its log"
             finally:
-                self._notifier.ready(f"watching {self._family.name}")
+                if self._ready:  # else it still starts, or stops already
+                    self._notifier.ready(f"watching {self._family.name}")
         return None
 
     async def _take_over(self, settings: SettingsT) -> None:

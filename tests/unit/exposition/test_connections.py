@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from chainwatch.config import Web
@@ -152,6 +154,16 @@ async def drop_by_drop(client: socket.socket) -> None:
         await asyncio.sleep(0.05)
 
 
+async def test_a_client_that_pauses_and_then_reads_gets_the_whole_page(site: Site) -> None:
+    site.values.size = 150_000
+    with await never_reads(site, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as client:
+        await asyncio.sleep(1)
+        page, loop = b"", asyncio.get_running_loop()
+        while part := await loop.sock_recv(client, 1 << 16):
+            page += part
+    assert b'test_value{chain="test-main",number="149999"} 149999.0\n' in page
+
+
 async def test_too_many_connections_are_told_so_and_room_is_made_again() -> None:
     async with serve(max_connections=2) as site:
         streams = [await asyncio.open_connection("127.0.0.1", site.port) for _ in range(2)]
@@ -204,6 +216,19 @@ async def test_connections_that_never_finish_the_tls_handshake_are_limited_and_c
         assert response.status == 200
 
 
+async def test_a_scrape_over_tls_is_whole_and_one_too_many_is_turned_away(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    server, client = tls
+    async with serve(server, max_connections=1) as site:
+        site.values.size = 50_000
+        response = await site.session.get(site.url + "/metrics", ssl=client)
+        assert b'number="49999"} 49999.0\n' in await response.read()
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=client)
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+
+
 async def test_no_place_to_listen_is_one_line(site: Site) -> None:
     taken = f"127.0.0.1:{site.port}"
     for address, why in (
@@ -217,6 +242,14 @@ async def test_no_place_to_listen_is_one_line(site: Site) -> None:
                 pass
         problem = f"cannot listen on {address}: {why}; expected an address of this machine and a free port"
         assert str(caught.value) == f"web.listen_address: {problem}"
+
+
+async def test_an_ipv6_address_is_answered_on() -> None:
+    site = Site()
+    async with Server(application(site.subject, "bitcoin", "/metrics"), Web(listen_address="[::1]:0")) as server:
+        assert re.fullmatch(r"http://\[::1\]:[0-9]+", server.url)
+        async with aiohttp.request("GET", server.url + "/-/healthy") as response:
+            assert response.status == 200
 
 
 async def test_a_name_with_two_addresses_is_answered_on_both(monkeypatch: pytest.MonkeyPatch) -> None:

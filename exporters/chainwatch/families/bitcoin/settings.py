@@ -1,5 +1,6 @@
 """What an operator may set for a Bitcoin-family node."""
 
+import ssl
 from pathlib import Path
 from typing import Annotated
 
@@ -86,6 +87,8 @@ class BitcoinSettings(Struct, frozen=True, kw_only=True):
 def check(settings: BitcoinSettings) -> None:
     """Refuse what no single setting shows to be wrong; raises `ConfigError`."""
     check_rpc(settings.rpc)
+    if settings.state.dir and not settings.state.dir.is_dir():
+        raise ConfigError("state.dir", f"{settings.state.dir} is no folder", "a folder that this user may write to")
     zmq = settings.zmq.url
     if zmq is not None and not zmq.startswith(("tcp://", "ipc://")):
         raise ConfigError("zmq.url", f"{zmq!r} is no ZMQ address", "tcp://host:port or ipc://path")
@@ -111,3 +114,8 @@ def check_rpc(rpc: Rpc) -> None:
         raise ConfigError("rpc.user", "user and password belong together", "both or neither")
     if rpc.ca_file and url.scheme != "https":
         raise ConfigError("rpc.ca_file", "given for an http address", "an https address in rpc.url")
+    if rpc.ca_file:
+        try:
+            ssl.create_default_context(cafile=rpc.ca_file)
+        except OSError:  # a file that cannot be read, or is no certificate (SSLError)
+            raise ConfigError("rpc.ca_file", f"cannot read {rpc.ca_file}", "a PEM file") from None
