@@ -123,6 +123,23 @@ async def test_a_user_without_any_right_is_told_about_the_default() -> None:
     assert about(found, "login")[0].level is Level.OK
 
 
+async def test_a_node_that_answers_anybody_is_worth_knowing() -> None:
+    async with a_core_node() as fake:
+        fake.login = None
+        found = await findings(as_watcher(fake))
+    assert failures(found) == []
+    assert "answers without a login" in about(found, "server")[0].text
+
+
+@pytest.mark.parametrize(("status", "subject"), [(503, "server"), (404, "server"), (302, "server")])
+async def test_a_server_that_answers_otherwise(status: int, subject: str) -> None:
+    async with a_core_node() as fake:
+        fake.status = status
+        found = await findings(as_watcher(fake))
+    assert failures(found) == [subject]
+    assert str(status) in about(found, subject)[0].text
+
+
 async def test_a_node_that_is_starting() -> None:
     async with a_core_node() as fake:
         fake.errors["*"] = WARMING_UP

@@ -139,6 +139,24 @@ async def test_a_client_that_does_not_read_is_cut(site: Site, times: int) -> Non
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_a_client_that_leaves_a_small_rest_unread_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rest below asyncio's usual 64 KiB must not keep the connection open when everything else is done with it."""
+
+    class Narrow(connections.Door):
+        def accept(self) -> tuple[socket.socket, Any]:
+            connection, address = super().accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            return connection, address
+
+    monkeypatch.setattr(connections, "Door", Narrow)
+    async with serve() as site:
+        site.values.size = 1000
+        assert len(await (await site.get()).read()) < 60_000
+        with await never_reads(site, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") as client:
+            await gone(client)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_client_that_reads_drop_by_drop_is_cut(site: Site) -> None:
     site.values.size = 150_000
     with await never_reads(site, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n") as client:
@@ -222,7 +240,7 @@ async def test_a_scrape_over_tls_is_whole_and_one_too_many_is_turned_away(
     server, client = tls
     async with serve(server, max_connections=1) as site:
         site.values.size = 50_000
-        response = await site.session.get(site.url + "/metrics", ssl=client)
+        response = await site.session.get(site.url + "/metrics", ssl=client, headers={"Accept-Encoding": "identity"})
         assert b'number="49999"} 49999.0\n' in await response.read()
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=client)
         assert (await reader.read()).startswith(b"HTTP/1.1 503 ")

@@ -104,6 +104,18 @@ def check_rpc(rpc: Rpc) -> None:
         raise ConfigError("rpc.url", "contains a user or password", "them in rpc.user and rpc.password_file")
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigError("rpc.url", f"{rpc.url!r} is no RPC address", "http://host:port or https://host:port")
+    _check_login(rpc)
+    if rpc.ca_file and url.scheme != "https":
+        raise ConfigError("rpc.ca_file", "given for an http address", "an https address in rpc.url")
+    if rpc.ca_file:
+        try:
+            ssl.create_default_context(cafile=rpc.ca_file)
+        except OSError:  # a file that cannot be read, or is no certificate (SSLError)
+            raise ConfigError("rpc.ca_file", f"cannot read {rpc.ca_file}", "a PEM file") from None
+
+
+def _check_login(rpc: Rpc) -> None:
+    """Check that there is one way to log in, or none."""
     if rpc.cookie_file and (rpc.user or rpc.password or rpc.password_file):
         raise ConfigError("rpc.cookie_file", "given together with a user or password", "one of the two")
     if rpc.password and rpc.password_file:
@@ -112,10 +124,3 @@ def check_rpc(rpc: Rpc) -> None:
         read_secret(rpc.password_file, "rpc.password_file")
     if (rpc.user is None) != (rpc.password is None and rpc.password_file is None):
         raise ConfigError("rpc.user", "user and password belong together", "both or neither")
-    if rpc.ca_file and url.scheme != "https":
-        raise ConfigError("rpc.ca_file", "given for an http address", "an https address in rpc.url")
-    if rpc.ca_file:
-        try:
-            ssl.create_default_context(cafile=rpc.ca_file)
-        except OSError:  # a file that cannot be read, or is no certificate (SSLError)
-            raise ConfigError("rpc.ca_file", f"cannot read {rpc.ca_file}", "a PEM file") from None

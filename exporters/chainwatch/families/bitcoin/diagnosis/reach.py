@@ -90,6 +90,7 @@ def _connection(settings: Rpc, node: OneOff) -> Iterator[Finding]:
 
 def _server(settings: Rpc, node: OneOff) -> Iterator[Finding]:
     """Ask without a login: the node's RPC server answers 401, or 403 to an address that it does not allow."""
+    unlocked = warn("server", f"{node.address} answers without a login.", "Whoever reaches it commands the node.")
     tls = " over TLS" if URL(settings.url).scheme == "https" else ""
     try:
         node.ask("uptime", into=Raw, anonymous=True)
@@ -116,9 +117,9 @@ def _server(settings: Rpc, node: OneOff) -> Iterator[Finding]:
     except errors.WorkQueueFull as error:
         yield fail("server", f"{error}", "Find out which other program asks so much; it hurts them all.")
     except errors.NodeError:
-        yield warn("server", f"{node.address} answers without a login.", "Whoever reaches it commands the node.")
+        yield unlocked
     else:
-        yield warn("server", f"{node.address} answers without a login.", "Whoever reaches it commands the node.")
+        yield unlocked
 
 
 def _own_address(settings: Rpc) -> str | None:

@@ -32,10 +32,8 @@ def examine(settings: BitcoinSettings, enabled: Sequence[Registration[BitcoinNod
     for entry in enabled:
         error = outcomes[entry.name].error
         if error is None and entry.name not in whole:
-            yield ok(
-                "collector",
-                f"{entry.name}: works; not reported by this version, or nothing there yet: {', '.join(_absent(entry, outcomes))}.",
-            )
+            absent = ", ".join(_absent(entry, outcomes))
+            yield ok("collector", f"{entry.name}: works; not reported by this version, or nothing there yet: {absent}.")
         elif isinstance(error, Unsupported):
             yield ok("collector", f"{entry.name}: not on this node. {error}.")
         elif error is not None and entry.name not in refused:
