@@ -91,7 +91,27 @@ def test_a_wrong_password_is_said_and_not_shown(litecoind: Litecoind, tmp_path: 
 
 
 def test_a_forbidden_method_costs_its_own_collector_alone(tmp_path: Path) -> None:
-    methods = ["getblockchaininfo", "getnetworkinfo", "getmempoolinfo", "getbestblockhash", "getblockheader", "getblockstats", "uptime", "getnettotals", "getmininginfo", "getnetworkhashps", "getindexinfo", "getmemoryinfo", "getrpcinfo", "estimatesmartfee", "getchaintxstats", "getchaintips", "listbanned", "getblockhash", "getzmqnotifications"]
+    methods = [
+        "getblockchaininfo",
+        "getnetworkinfo",
+        "getmempoolinfo",
+        "getbestblockhash",
+        "getblockheader",
+        "getblockstats",
+        "uptime",
+        "getnettotals",
+        "getmininginfo",
+        "getnetworkhashps",
+        "getindexinfo",
+        "getmemoryinfo",
+        "getrpcinfo",
+        "estimatesmartfee",
+        "getchaintxstats",
+        "getchaintips",
+        "listbanned",
+        "getblockhash",
+        "getzmqnotifications",
+    ]
     reader = RpcUser("reader", methods=tuple(methods))  # getpeerinfo is left out
     with (
         Litecoind(tmp_path / "node", users=[reader]) as node,

@@ -107,7 +107,7 @@ class World:
         watch.wait_value("chainwatch_reorgs_total", 1, origin="operator")
         old = next(tip["hash"] for tip in operator.rpc("getchaintips") if tip["status"] == "invalid")
         operator.mine(1)
-        watch.wait_value("chainwatch_tip_height", 3)
+        watch.wait_value("bitcoin_blocks_connected_total", 1)
         operator.rpc("reconsiderblock", old)
         watch.wait_value("chainwatch_tip_height", 5)
 

@@ -22,7 +22,6 @@ from msgspec import structs
 from chainwatch.config import load
 from chainwatch.errors import ConfigError
 from chainwatch.exposition import service as module
-from chainwatch.exposition.collector import Collector, Registry
 from chainwatch.exposition.service import Service
 from chainwatch.families.bitcoin import FAMILY
 from chainwatch.families.bitcoin.settings import BitcoinSettings
@@ -390,22 +389,6 @@ async def test_what_hangs_at_the_end_is_left_behind(caplog: pytest.LogCaptureFix
     await service._finish()
     assert time.monotonic() - started < 2
     assert "did not close in time" in caplog.text
-
-
-def test_a_collector_is_registered_once() -> None:
-    registry: Registry[Any] = Registry("chainwatch.families.bitcoin.collectors")
-
-    class Moon(Collector[Any]):
-        """How full the moon is."""
-
-        async def collect(self) -> list[Any]:
-            return []
-
-    registry.register("moon_phase")(Moon)
-    (registration,) = registry
-    assert (registration.flag, registration.summary, registration.default) == ("moon-phase", Moon.__doc__, True)
-    with pytest.raises(ValueError, match="moon_phase is registered twice"):
-        registry.register("moon_phase")(Moon)
 
 
 def test_settings_that_cannot_work_are_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ WRONG = [
     Wrong("password in a misspelt URL", "rpc.url: contains a user or password; expected them in rpc.user and rpc.password_file", flags=(f"--rpc.url=http//u:{SECRET}@127.0.0.1:8332",)),
     Wrong("password beside a cookie", "rpc.cookie_file: given together with a user or password; expected one of the two", environment={"CHAINWATCH_RPC_PASSWORD": SECRET}, flags=("--rpc.user=a", "--rpc.cookie-file=/x")),
     Wrong("two passwords", "rpc.password_file: given together with rpc.password; expected one of the two", environment={"CHAINWATCH_RPC_PASSWORD": SECRET}, flags=("--rpc.user=a", "--rpc.password-file=DIR/p"), files={"p": b"x"}),
+    Wrong("user and password in one", "rpc.user: a colon ends the user's name; expected the name alone", environment={"CHAINWATCH_RPC_PASSWORD": SECRET}, flags=(f"--rpc.user=a:{SECRET}",)),
     Wrong("user without password", "rpc.user: user and password belong together; expected both or neither", flags=("--rpc.user=a",)),
     Wrong("password without user", "rpc.user: user and password belong together; expected both or neither", environment={"CHAINWATCH_RPC_PASSWORD": SECRET}),
     # addresses

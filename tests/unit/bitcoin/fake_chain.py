@@ -35,7 +35,9 @@ class FakeChain:
     zmq_method: str = "getzmqnotifications"
     error: NodeError | None = None
     forbidden: dict[str, NodeError] = field(default_factory=dict)
-    stats: dict[str, Any] = field(default_factory=lambda: {"txs": 3, "total_size": 500, "total_weight": 1600, "totalfee": 70})
+    stats: dict[str, Any] = field(
+        default_factory=lambda: {"txs": 3, "total_size": 500, "total_weight": 1600, "totalfee": 70}
+    )
     asked: Counter[str] = field(default_factory=Counter)
     settings: Rpc = field(default_factory=Rpc)
     address: str = "127.0.0.1:8332"
@@ -50,7 +52,11 @@ class FakeChain:
         above = self.blocks[parent] if parent else None
         digest = hashlib.sha256(f"{self.salt}{parent}{name}".encode()).hexdigest()
         block = FakeBlock(
-            digest, above.height + 1 if above else 0, parent, int(time.time() - seconds_ago), (above.work if above else 0) + work
+            digest,
+            above.height + 1 if above else 0,
+            parent,
+            int(time.time() - seconds_ago),
+            (above.work if above else 0) + work,
         )
         return self.blocks.setdefault(digest, block)
 

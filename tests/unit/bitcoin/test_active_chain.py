@@ -7,7 +7,9 @@ from chainwatch.families.bitcoin.active_chain import WINDOW, ActiveChain, Block
 
 def block(height: int, name: str = "a", previous: str | None = None) -> Block:
     below = previous or f"{height - 1:063x}{name}"
-    return Block(height, f"{height:063x}{name}", below, 1_700_000_000 + height, f"{2 * height:x}", 1_700_000_000.0 + height)
+    return Block(
+        height, f"{height:063x}{name}", below, 1_700_000_000 + height, f"{2 * height:x}", 1_700_000_000.0 + height
+    )
 
 
 def test_the_window_holds_a_bounded_number_of_blocks_and_forgets_the_oldest() -> None:

@@ -49,7 +49,9 @@ async def test_bitcoin_sv_has_no_weight_and_gives_fees_in_coins(chain: FakeChain
         assert [watch.value(name) for name in NAMES] == [2, 300, None, 123]
 
 
-@pytest.mark.parametrize("error", [errors.MethodNotFound("not here"), errors.Forbidden("403"), errors.NodeTimeout("10 s")])
+@pytest.mark.parametrize(
+    "error", [errors.MethodNotFound("not here"), errors.Forbidden("403"), errors.NodeTimeout("10 s")]
+)
 async def test_a_node_that_does_not_tell_has_no_totals_and_is_followed_all_the_same(
     chain: FakeChain, error: errors.NodeError
 ) -> None:

@@ -51,7 +51,9 @@ async def test_a_full_window_with_mainnet_work_fits_with_room_to_spare(tmp_path:
 
 
 def damaged() -> dict[str, bytes]:
-    good = json.loads(json.dumps({"kind": "chainwatch bitcoin tracker", "version": 1, "label": "a", "genesis": hash_of(0)}))
+    good = json.loads(
+        json.dumps({"kind": "chainwatch bitcoin tracker", "version": 1, "label": "a", "genesis": hash_of(0)})
+    )
     block = {"height": 1, "hash": hash_of(1), "previous": hash_of(0), "time": 1, "work": "2", "first_seen": 1.0}
 
     def variant(**change: object) -> bytes:
@@ -135,7 +137,9 @@ async def test_a_full_disk_keeps_the_old_file_says_so_once_and_is_tried_again(
     assert caplog.records[-1].getMessage().endswith("written again")
 
 
-async def test_a_missing_folder_costs_the_file_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_folder_costs_the_file_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not await StateFile(tmp_path / "absent" / "state.json").save(state())
 
     assert "No such file or directory" in caplog.text

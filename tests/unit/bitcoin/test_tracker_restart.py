@@ -31,7 +31,7 @@ def state(tmp_path: Path) -> Path:
 
 
 async def follow_until_saved(chain: FakeChain, state: Path) -> None:
-    """Run a tracker until its file holds the tip; what ends it then may as well be SIGKILL: nothing is written at the end."""
+    """Run a tracker until its file holds the tip; SIGKILL could end it as well, since nothing is written at the end."""
     async with watching(chain, state) as watch:
         await watch.settled()
         await until(lambda: state.exists() and json.loads(state.read_text())["blocks"][-1]["hash"] == chain.tip)

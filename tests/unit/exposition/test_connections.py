@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from chainwatch.config import Web
 from chainwatch.errors import ConfigError
@@ -82,7 +83,7 @@ async def test_a_client_that_asks_byte_by_byte_is_cut(site: Site) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
 
     async def drip() -> None:
-        for byte in GET * 10:
+        for byte in GET + b"X-Long: " + b"a" * 500:
             writer.write(bytes([byte]))
             await asyncio.sleep(0.05)
 
@@ -182,6 +183,42 @@ async def test_a_client_that_pauses_and_then_reads_gets_the_whole_page(site: Sit
     assert b'test_value{chain="test-main",number="149999"} 149999.0\n' in page
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_a_connection_stays_open_after_a_page_that_was_read_late(site: Site) -> None:
+    site.values.size = 150_000
+    with await never_reads(site, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" + GET + b"\r\n") as client:
+        await asyncio.sleep(0.1)
+        loop = asyncio.get_running_loop()
+
+        async def read_until(end: bytes) -> None:
+            page = b""
+            while not page.endswith(end):
+                page = page[-100:] + await loop.sock_recv(client, 1 << 20)
+
+        await read_until(b"is healthy.\n")
+        await asyncio.sleep(0.6)
+        await loop.sock_sendall(client, GET + b"\r\n")
+        await read_until(b"is healthy.\n")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_the_time_that_a_password_check_takes_is_not_the_clients() -> None:
+    site = Site()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> Any:
+        await asyncio.sleep(0.6)
+        return await handler(request)
+
+    app = application(site.subject, "bitcoin", "/metrics")
+    app.middlewares.append(check)
+    async with (
+        Server(app, Web(listen_address="127.0.0.1:0")) as server,
+        aiohttp.request("GET", server.url + "/-/healthy") as response,
+    ):
+        assert response.status == 200
+
+
 async def test_too_many_connections_are_told_so_and_room_is_made_again() -> None:
     async with serve(max_connections=2) as site:
         streams = [await asyncio.open_connection("127.0.0.1", site.port) for _ in range(2)]
@@ -254,9 +291,9 @@ async def test_no_place_to_listen_is_one_line(site: Site) -> None:
         ("192.0.2.1:9332", "Cannot assign requested address"),
         (".a:9332", "no host can have this name"),
     ):
-        web = Web(listen_address=address)
+        settings = Web(listen_address=address)
         with pytest.raises(ConfigError) as caught:
-            async with Server(application(site.subject, "bitcoin", "/metrics"), web):
+            async with Server(application(site.subject, "bitcoin", "/metrics"), settings):
                 pass
         problem = f"cannot listen on {address}: {why}; expected an address of this machine and a free port"
         assert str(caught.value) == f"web.listen_address: {problem}"

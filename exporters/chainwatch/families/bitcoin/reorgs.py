@@ -2,7 +2,8 @@
 
 A reorganisation begins with the first block that leaves the active chain. It ends when the chain has more work than
 before, or is again what it was: a node that follows its network stops nowhere else, since it holds its lock from the
-first disconnect until then. What has less work for longer than `SETTLE` was done by a person (`invalidateblock`), or is what a crash left.
+first disconnect until then. What has less work for longer than `SETTLE` was done by a person (`invalidateblock`), or is
+what a crash left.
 """
 
 from __future__ import annotations

@@ -124,3 +124,5 @@ def _check_login(rpc: Rpc) -> None:
         read_secret(rpc.password_file, "rpc.password_file")
     if (rpc.user is None) != (rpc.password is None and rpc.password_file is None):
         raise ConfigError("rpc.user", "user and password belong together", "both or neither")
+    if rpc.user and ":" in rpc.user:
+        raise ConfigError("rpc.user", "a colon ends the user's name", "the name alone")

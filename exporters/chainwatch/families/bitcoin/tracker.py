@@ -22,8 +22,8 @@ from collections.abc import Iterable
 from prometheus_client import Metric
 
 from chainwatch.errors import BadReply, NodeError
-from chainwatch.exposition import fleet
 from chainwatch.exposition.metrics import counter
+from chainwatch.exposition.stream_metrics import stream_metrics
 from chainwatch.families.bitcoin.active_chain import ActiveChain, Block
 from chainwatch.families.bitcoin.block_totals import BlockTotals
 from chainwatch.families.bitcoin.chain_rpc import ChainRpc, Difference, Header, missing
@@ -107,10 +107,7 @@ class Tracker:
         yield from self._disconnected.collect()
         yield from self._totals.collect()
         yield from self._feed.mempool.collect()
-        streams = [stream for stream in (self._poll, self._feed.health) if stream is not None]
-        yield from fleet.STREAM_CONNECTED.samples({(stream.name,): stream.connected for stream in streams})
-        yield from fleet.STREAM_LAST_EVENT.samples({(stream.name,): stream.last_event_timestamp for stream in streams})
-        yield from fleet.STREAM_GAPS.samples({(stream.name,): stream.gaps for stream in streams})
+        yield from stream_metrics(stream for stream in (self._poll, self._feed.health) if stream is not None)
 
     def configure(self, settings: BitcoinSettings) -> None:
         """Take over new settings."""
