@@ -7,7 +7,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
 from chainwatch.streams.health import StreamHealth
 from chainwatch.streams.logfile import LogFollower
 from tests.bench.measure import row

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
-from chainwatch.families.bitcoin.log_reasons import block_class
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
+from chainwatch.families.bitcoin.log.reasons import block_class
 from tests.conformance.paths import recording
 from tests.unit.bitcoin.log_samples import counts, histogram, invalid_blocks, positive
 

@@ -1,6 +1,6 @@
 """Reading what LogMetrics collected, for tests."""
 
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
 
 Key = str | tuple[str, ...]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
 from tests.unit.bitcoin.log_samples import Key, counts, histogram, invalid_blocks
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.families.bitcoin.log_prefix import Line, PrefixReader
+from chainwatch.families.bitcoin.log.prefix import Line, PrefixReader
 
 T = "2026-11-22T03:08:05.590964Z"
 # 2026-11-22T03:08:05Z, from `date -u -d ... +%s`.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
 from tests.unit.bitcoin.log_samples import counts, histogram, invalid_blocks, positive
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"

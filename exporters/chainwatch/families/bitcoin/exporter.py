@@ -10,8 +10,8 @@ from chainwatch.exposition.family import Exporter
 from chainwatch.exposition.runner import Source
 from chainwatch.families.bitcoin.chains import UNKNOWN
 from chainwatch.families.bitcoin.client import BitcoinRpc
+from chainwatch.families.bitcoin.log.node_log import NodeLog
 from chainwatch.families.bitcoin.node import BitcoinNode
-from chainwatch.families.bitcoin.node_log import NodeLog
 from chainwatch.families.bitcoin.settings import BitcoinSettings
 from chainwatch.families.bitcoin.state import StateFile
 from chainwatch.families.bitcoin.tracker import Tracker

@@ -12,12 +12,12 @@ from pathlib import Path
 from chainwatch.errors import ConfigError
 from chainwatch.exposition import web_config
 from chainwatch.exposition.metrics import Definition
-from chainwatch.families.bitcoin import log_metrics
 from chainwatch.families.bitcoin.diagnosis.node import Facts, RpcInfo
 from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, warn
 from chainwatch.families.bitcoin.diagnosis.scrape import names
 from chainwatch.families.bitcoin.exporter import STATE_ENVIRONMENT
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
+from chainwatch.families.bitcoin.log import metrics as log_metrics
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
 from chainwatch.families.bitcoin.settings import BitcoinSettings
 
 # Enough for some hours of a busy node's log with the categories that we recommend, and read in a fraction of a second.

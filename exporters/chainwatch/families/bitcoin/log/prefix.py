@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from chainwatch.families.bitcoin.log_patterns import PREFIX
+from chainwatch.families.bitcoin.log.patterns import PREFIX
 
 # Consecutive lines of another form after which that form is this node's. Lines without time need more, since a
 # message may span many lines; one hundred of them at the start of an unknown log are enough.

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from chainwatch.families.bitcoin import log_patterns as patterns
-from chainwatch.families.bitcoin.log_patterns import Pattern
+from chainwatch.families.bitcoin.log import patterns
+from chainwatch.families.bitcoin.log.patterns import Pattern
 
 
 class TipUpdated(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any
 from prometheus_client import Counter, Histogram, Metric
 
 from chainwatch.exposition.metrics import counter, gauge, histogram
-from chainwatch.families.bitcoin import log_events as events
-from chainwatch.families.bitcoin.log_blocks import NETWORK, OPERATOR, ConnectPhases, InvalidBlocks, TipClock
-from chainwatch.families.bitcoin.log_prefix import Line, PrefixReader
-from chainwatch.families.bitcoin.log_reasons import (
+from chainwatch.families.bitcoin.log import events
+from chainwatch.families.bitcoin.log.blocks import NETWORK, OPERATOR, ConnectPhases, InvalidBlocks, TipClock
+from chainwatch.families.bitcoin.log.prefix import Line, PrefixReader
+from chainwatch.families.bitcoin.log.reasons import (
     BLOCK_CLASSES,
     OTHER,
     TRANSACTION_REASONS,

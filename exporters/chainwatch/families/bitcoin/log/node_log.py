@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from chainwatch.errors import NodeError
 from chainwatch.exposition.stream_metrics import stream_metrics
 from chainwatch.families.bitcoin.client import BitcoinRpc
-from chainwatch.families.bitcoin.log_metrics import LogMetrics
+from chainwatch.families.bitcoin.log.metrics import LogMetrics
 from chainwatch.streams.health import StreamHealth
 from chainwatch.streams.logfile import LogFollower
 

@@ -1,6 +1,6 @@
 """The lines of debug.log that chainwatch understands: one named, explained, quoted pattern each.
 
-A pattern is anchored at the start of the message, which is what follows the prefix (`log_prefix.py`): text of a peer
+A pattern is anchored at the start of the message, which is what follows the prefix (`prefix.py`): text of a peer
 or a wallet stands further right and can never match. Every expression is also valid RE2, the syntax of Loki's
 pipelines, and means the same there: no look-around, no back-references, ASCII digits.
 

@@ -9,9 +9,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from chainwatch.families.bitcoin import log_events as events
-from chainwatch.families.bitcoin.log_prefix import Line, parse_time
-from chainwatch.families.bitcoin.log_reasons import BLOCK_CLASSES, OTHER, block_class
+from chainwatch.families.bitcoin.log import events
+from chainwatch.families.bitcoin.log.prefix import Line, parse_time
+from chainwatch.families.bitcoin.log.reasons import BLOCK_CLASSES, OTHER, block_class
 
 NETWORK, OPERATOR = "network", "operator"
 REMEMBERED = 1024
