@@ -62,6 +62,8 @@ class Runner:
         self._running: dict[str, _Run] = {}
         self._given_up: dict[asyncio.Task[Outcome], float] = {}
         self._broken: set[Source] = set()
+        # Changes since the last line about them, by kind of error: collector and text.
+        self._news: dict[str, list[tuple[str, str]]] = {}
         self.last: dict[str, Outcome] = {}
         self.last_finished: float | None = None
 
@@ -77,6 +79,7 @@ class Runner:
             unwanted = [name for name, run in runs.items() if self._leave(name, run)]
         for name in unwanted:
             self._note(name, outcomes[name])
+        self._tell()
         return self._merger.merge([*_health(outcomes), *self._families(outcomes)])
 
     def switch(self, collectors: Mapping[str, Collector[Any]]) -> None:
@@ -123,13 +126,25 @@ class Runner:
             if not outcome.supported:
                 log.debug("collector %s is not supported here: %s", name, outcome.error)
             elif isinstance(outcome.error, NodeError):
-                log.warning("collector %s failed: %s", name, outcome.error)
+                self._news.setdefault(type(outcome.error).__name__, []).append((name, str(outcome.error)))
             elif outcome.error is not None:
                 log.error("collector %s failed", name, exc_info=outcome.error)
             elif before is not None and before.supported:
-                log.info("collector %s works again", name)
+                self._news.setdefault("", []).append((name, "works again"))
         if outcome.error is not None:
             outcome.error.__traceback__ = None  # its frames hold whatever the node sent
+
+    def _tell(self) -> None:
+        """Log what changed: a node that goes away fails every collector, which is one event."""
+        news, self._news = self._news, {}
+        for kind, changes in news.items():
+            (first, text), names = changes[0], ", ".join(sorted(name for name, _ in changes))
+            if not kind:
+                log.info("collectors work again: %s", names)
+            elif len(changes) == 1:
+                log.warning("collector %s failed: %s", first, text)
+            else:
+                log.warning("%d collectors failed: %s (%s)", len(changes), text, names)
 
     def _families(self, outcomes: Mapping[str, Outcome]) -> Iterable[Metric]:
         for outcome in outcomes.values():

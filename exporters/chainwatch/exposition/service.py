@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -87,6 +88,9 @@ class Service(Generic[SettingsT]):
                 self._ready = True
                 log.info("chainwatch %s answers at %s%s", self._family.name, server.url, settings.telemetry_path)
                 self._notifier.ready(f"watching {self._family.name}")
+                # What exists by now stays: looking through it again and again would hold up scrapes.
+                gc.collect()
+                gc.freeze()
                 await stop.wait()
                 self._ready = False
                 _end_anyway()

@@ -257,6 +257,8 @@ async def test_preciousblock_is_the_operators(chain: FakeChain) -> None:
         await watch.settled()
         chain.activate(rival)
         await watch.settled()
+        chain.mine(1)  # what was displaced has no less work than the tip before this block
+        await watch.settled()
 
         assert watch.reorgs() == {"operator": {1: 1}}
 
@@ -324,6 +326,20 @@ async def test_a_reorganisation_is_not_lost_when_the_node_fails_in_the_middle_of
         await watch.settled()
 
         assert watch.reorgs() == {"network": {2: 1}}
+
+
+async def test_an_invalidateblock_is_not_lost_either(chain: FakeChain) -> None:
+    async with watching(chain) as watch:
+        await watch.settled()
+        chain.invalidate(2)
+        await watch.looks(1)
+        chain.forbidden["getchaintips"] = errors.NodeTimeout("getchaintips: no answer within 10 s")
+        await until(lambda: watch.value("chainwatch_stream_connected", stream="poll") == 0)
+        assert watch.reorgs() == {}
+        del chain.forbidden["getchaintips"]
+        await watch.settled()
+
+        assert watch.reorgs() == {"operator": {2: 1}}
 
 
 async def test_a_killed_node_that_starts_from_an_older_state_has_not_reorganised(

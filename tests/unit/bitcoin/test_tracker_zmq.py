@@ -10,8 +10,9 @@ import pytest
 
 from chainwatch import errors
 from chainwatch.families.bitcoin import tracker
+from chainwatch.families.bitcoin.zmq_feed import MAX_EVENTS, BlockEvent, ZmqFeed
 from tests.unit.bitcoin.fake_chain import FakeChain
-from tests.unit.bitcoin.watching import Watch, hurry, until, watching
+from tests.unit.bitcoin.watching import Watch, hurry, settings, until, watching
 from tests.unit.zmq_publisher import Publisher
 
 # Far beyond any test: only ZMQ can have told.
@@ -197,6 +198,20 @@ async def test_a_flood_of_blocks_is_not_followed_one_by_one(chain: FakeChain, no
 
         assert watch.reorgs() == {}
         assert chain.asked["getblockheader"] - before < 900
+
+
+async def test_more_events_than_are_worth_following_become_one_question(chain: FakeChain) -> None:
+    woken: list[bool] = []
+    feed = ZmqFeed(chain, settings(zmq=True), lambda: woken.append(True))  # type: ignore[arg-type]
+
+    for _ in range(5 * MAX_EVENTS):
+        feed._take_message("sequence", bytes(32) + b"C")
+    assert feed.take() == ([], True)
+    feed._take_message("sequence", bytes(32) + b"C")
+
+    assert feed.take() == ([BlockEvent("C", "00" * 32)], False)
+    assert feed.take() == ([], False)
+    assert woken
 
 
 async def test_a_node_restart_is_a_reconnect_and_no_gap(chain: FakeChain, node: Publisher) -> None:

@@ -270,6 +270,18 @@ async def test_a_source_that_fails_is_left_out_and_told_once(caplog: pytest.LogC
 # the log
 
 
+async def test_a_node_that_goes_away_is_one_line_and_not_one_for_each_collector(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gone = NodeUnreachable("getblockchaininfo at 127.0.0.1:8332: refused")
+    watched = runner(mempool=Answers(raises(gone)), blockchain=Answers(raises(gone)), peers=Answers(raises(gone)))
+    caplog.set_level(logging.DEBUG, module.__name__)
+    await watched.collect(LONG)
+    await watched.collect(LONG)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"3 collectors failed: {gone} (blockchain, mempool, peers)"
+
+
 async def test_a_collector_is_logged_when_its_state_changes(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, module.__name__)
     flaky = Answers()
@@ -285,7 +297,7 @@ async def test_a_collector_is_logged_when_its_state_changes(caplog: pytest.LogCa
         ("WARNING", "collector flaky failed: refused"),
         ("WARNING", "collector flaky failed: 403"),
         ("ERROR", "collector flaky failed"),
-        ("INFO", "collector flaky works again"),
+        ("INFO", "collectors work again: flaky"),
         ("DEBUG", "collector flaky is not supported here: too old"),
     ]
 

@@ -206,13 +206,9 @@ class Tracker:
         events, must_ask = self._feed.take()
         if self._interrupted or not self._chain.tip:
             must_ask, events = True, []
-        try:
-            must_ask = not await self._apply_events(events) or must_ask
-            await self._compare(must_ask)
-        except NodeError:
-            # The events are gone: only the node can tell now.
-            self._interrupted = True
-            raise
+        # Events are gone when this fails; `_interrupted` then makes the next look ask the node.
+        must_ask = not await self._apply_events(events) or must_ask
+        await self._compare(must_ask)
         self._interrupted = False
         if tip := self._chain.tip:
             unseen = await self._reorgs.find_unseen(tip)
