@@ -31,7 +31,7 @@ def rendering() -> None:
     pairs = [
         (
             seconds(lambda: render(families, {"chain": "bitcoin-main"}, openmetrics=True)),
-            seconds(lambda: generate_latest(_Registry(families))),  # type: ignore[arg-type, no-untyped-call]
+            seconds(lambda: generate_latest(_Registry(families))),
         )
         for _ in range(40)
     ]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from chainwatch.families.bitcoin.diagnosis import access, machine, node, reach, 
 from chainwatch.families.bitcoin.diagnosis.report import Finding, Level, fail, ok, render, skip, verdict, warn
 from chainwatch.families.bitcoin.doctor import diagnose, examine
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
+from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Rpc, Zmq
 from chainwatch.families.bitcoin.zmq_feed import Publisher
 from tests.unit.bitcoin.fake_node import FIXTURES, WARMING_UP, FakeNode, watched
@@ -191,7 +193,7 @@ async def test_a_name_that_does_not_exist() -> None:
 
 
 def test_a_name_server_that_hangs_does_not_hold_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach.socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
     started = time.monotonic()
     assert reach.resolve("node.example", 0.2) == "the name server does not answer"
     assert time.monotonic() - started < 1
@@ -395,8 +397,8 @@ def test_a_date_that_is_none_tells_nothing(date: str) -> None:
 
 def facts(**changes: Any) -> node.Facts:
     """A Core node's answers, with changed fields of getblockchaininfo and getnetworkinfo."""
-    blockchain = node.BlockchainInfo("main", 100, 100, "00" * 32, initialblockdownload=False)
-    network = node.NetworkInfo(310000, "/Satoshi:31.0.0/", connections=8)
+    blockchain = BlockchainInfo("main", 100, 100, "00" * 32, initialblockdownload=False)
+    network = NetworkInfo(310000, "/Satoshi:31.0.0/", connections=8)
     answers: dict[str, Any] = dict.fromkeys(node.QUESTIONS, MethodNotFound("not here"))
     for name, info in (("getblockchaininfo", blockchain), ("getnetworkinfo", network)):
         known = {field: value for field, value in changes.items() if field in info.__struct_fields__}

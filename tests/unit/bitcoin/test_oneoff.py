@@ -64,7 +64,7 @@ async def canned(answer: bytes, *, every: float | None = None) -> AsyncIterator[
 
 
 async def ask(settings: Rpc, method: str = "uptime", *params: Any, into: Any = int, **rest: Any) -> Any:
-    return await asyncio.to_thread(OneOff(settings).call, method, *params, into=into, **rest)
+    return await asyncio.to_thread(lambda: OneOff(settings).call(method, *params, into=into, **rest))
 
 
 async def test_an_answer_comes_as_the_type_asked_for() -> None:
