@@ -86,8 +86,8 @@ async def test_core_31_sequence_messages_give_what_its_log_says(node: Publisher)
                 chain.tip = str(chain.blocks[block].previous)
             node.send("sequence", body, message["seq"])
             if message["seq"] % 40 == 0:
-                await until(lambda: watch.tracker._chain.tip.hash == chain.tip)
-        await until(lambda: watch.tracker._chain.tip.hash == chain.tip)
+                await until(lambda: watch.tip.hash == chain.tip)
+        await until(lambda: watch.tip.hash == chain.tip)
         await until(lambda: not watch.tracker._reorgs.pending)
 
         assert watch.reorgs() == {"network": {2: 1}, "operator": {2: 1}}
@@ -133,11 +133,11 @@ async def test_bitcoin_sv_hashblock_messages_give_its_reorganisation(node: Publi
             add(chain, tip, known[tip])
             chain.activate(tip)
             node.send("hashblock", bytes.fromhex(tip), message["seq"])
-            await until(lambda: watch.tracker._chain.tip.hash == chain.tip)
+            await until(lambda: watch.tip.hash == chain.tip)
         await until(lambda: not watch.tracker._reorgs.pending)
 
         assert watch.reorgs() == {"network": {2: 1}}
         assert watch.value("bitcoin_blocks_disconnected_total") == 2
         assert watch.value("bitcoin_blocks_connected_total") == len(tips) + 2
-        assert watch.tracker._chain.tip.height == len(tips)
+        assert watch.tip.height == len(tips)
         assert watch.value("chainwatch_stream_gaps_total", stream="zmq") == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +46,7 @@ class Listener:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition, seconds: float = 15) -> None:
+async def until(condition: Callable[[], object], seconds: float = 15) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
@@ -190,24 +191,24 @@ async def test_renewing_subscribes_afresh() -> None:
 
 async def test_another_kind_of_server_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "RETRY_SECONDS", 0.1)
-    answered = asyncio.Event()
+    answers: list[asyncio.Task[None] | None] = []
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100)
-        await writer.drain()
-        writer.close()
-        answered.set()
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with Listener("sequence", at=f"tcp://127.0.0.1:{port}").listening() as listener:
-            for _ in range(3):
-                await until(answered.is_set)
-                answered.clear()
+            await until(lambda: len(answers) >= 3)
 
             assert not listener.health.connected
             assert listener.messages == []
+    await asyncio.gather(*filter(None, answers))
 
 
 async def test_topics_that_only_begin_alike_are_ignored() -> None:
@@ -300,7 +301,7 @@ async def test_an_address_that_zmq_refuses_is_told_once_and_tried_again(
 
 async def test_threads_and_sockets_are_gone_after_the_end() -> None:
     def held() -> tuple[int, int]:
-        return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
 
     with Publisher() as node:
         before = held()

@@ -266,6 +266,15 @@ async def test_zmq_that_is_switched_off_is_not_asked_for(chain: FakeChain, node:
         assert watch.value("chainwatch_stream_connected", stream="zmq") is None
 
 
+async def test_new_settings_are_taken_over_at_once(chain: FakeChain, node: Publisher) -> None:
+    publish(chain, node, "sequence")
+    async with following(chain, node) as watch:
+        watch.tracker.configure(settings(poll=0.01, zmq=False))
+        await until(lambda: watch.value("chainwatch_stream_connected", stream="zmq") is None)
+        watch.tracker.configure(settings(poll=0.01, zmq=True))
+        await subscribed(watch, node)
+
+
 async def test_the_address_of_the_settings_wins_over_what_the_node_says(chain: FakeChain, node: Publisher) -> None:
     chain.zmq = [{"type": "pubsequence", "address": "tcp://192.0.2.1:1"}]
     async with watching(chain, zmq=True, zmq_url=node.address) as watch:

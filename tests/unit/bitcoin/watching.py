@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from chainwatch.families.bitcoin import reorgs, tracker
+from chainwatch.families.bitcoin.active_chain import Block
+from chainwatch.families.bitcoin.reorgs import Origin
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Zmq
 from chainwatch.families.bitcoin.settings import Tracker as TrackerSettings
 from chainwatch.families.bitcoin.state import StateFile
@@ -40,9 +42,16 @@ class Watch:
     def value(self, name: str, **labels: str) -> float | None:
         return value(self.tracker, name, **labels)
 
-    def reorgs(self) -> dict[str, dict[int, int]]:
+    def reorgs(self) -> dict[Origin, dict[int, int]]:
         """Times by origin and depth."""
         return self.tracker._reorgs.counts.seen
+
+    @property
+    def tip(self) -> Block:
+        """The tip as the tracker knows it."""
+        tip = self.tracker._chain.tip
+        assert tip is not None
+        return tip
 
 
 def value(running: Tracker, name: str, **labels: str) -> float | None:
