@@ -20,7 +20,7 @@ from chainwatch.exposition.collector import Collector
 from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.node import BitcoinNode
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Rpc
-from chainwatch.families.bitcoin.tracker import Tracker
+from chainwatch.families.bitcoin.tracker.tracker import Tracker
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 FIRST_SEEN = 1795400000.5

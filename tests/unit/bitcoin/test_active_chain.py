@@ -2,7 +2,7 @@
 
 import pytest
 
-from chainwatch.families.bitcoin.active_chain import WINDOW, ActiveChain, Block
+from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, ActiveChain, Block
 
 
 def block(height: int, name: str = "a", previous: str | None = None) -> Block:

@@ -28,7 +28,7 @@ from chainwatch.families.bitcoin.doctor import diagnose, examine
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Rpc, Zmq
-from chainwatch.families.bitcoin.zmq_feed import Publisher
+from chainwatch.families.bitcoin.tracker.zmq_feed import Publisher
 from tests.unit.bitcoin.fake_node import FIXTURES, WARMING_UP, FakeNode, watched
 
 BITCOIN.load()

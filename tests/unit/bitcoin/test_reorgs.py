@@ -2,8 +2,8 @@
 
 import pytest
 
-from chainwatch.families.bitcoin.active_chain import Block
-from chainwatch.families.bitcoin.reorgs import SETTLE, Reorg, ReorgWatch, origin
+from chainwatch.families.bitcoin.tracker.active_chain import Block
+from chainwatch.families.bitcoin.tracker.reorgs import SETTLE, Reorg, ReorgWatch, origin
 
 
 def block(height: int, name: str, work: int | None = None) -> Block:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.families.bitcoin.active_chain import WINDOW, Block
-from chainwatch.families.bitcoin.state import MAX_BYTES, State, StateFile
+from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, Block
+from chainwatch.families.bitcoin.tracker.state import MAX_BYTES, State, StateFile
 
 
 def hash_of(number: int) -> str:

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from chainwatch import errors
-from chainwatch.families.bitcoin.active_chain import WINDOW
-from chainwatch.families.bitcoin.chain_rpc import MAX_WALK
 from chainwatch.families.bitcoin.client import RpcError
+from chainwatch.families.bitcoin.tracker.active_chain import WINDOW
+from chainwatch.families.bitcoin.tracker.chain_rpc import MAX_WALK
 from tests.unit.bitcoin.fake_chain import FakeChain
 from tests.unit.bitcoin.watching import hurry, until, watching
 
@@ -235,7 +235,7 @@ async def test_reconsiderblock_is_the_operators_too(chain: FakeChain) -> None:
 async def test_a_branch_taken_back_by_its_operator_can_be_displaced_by_the_network(
     chain: FakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chainwatch.families.bitcoin.marked.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("chainwatch.families.bitcoin.tracker.marked.REFRESH_SECONDS", 0.0)
     async with watching(chain) as watch:
         await watch.settled()
         old = chain.invalidate(1)

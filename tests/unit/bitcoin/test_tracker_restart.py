@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from chainwatch import errors
-from chainwatch.families.bitcoin.state import StateFile
-from chainwatch.families.bitcoin.tracker import Tracker
+from chainwatch.families.bitcoin.tracker.state import StateFile
+from chainwatch.families.bitcoin.tracker.tracker import Tracker
 from tests.unit.bitcoin.fake_chain import FakeChain
 from tests.unit.bitcoin.watching import hurry, settings, until, value, watching
 

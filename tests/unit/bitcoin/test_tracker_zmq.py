@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from chainwatch import errors
-from chainwatch.families.bitcoin import tracker
-from chainwatch.families.bitcoin.zmq_feed import MAX_EVENTS, BlockEvent, ZmqFeed
+from chainwatch.families.bitcoin.tracker import tracker
+from chainwatch.families.bitcoin.tracker.zmq_feed import MAX_EVENTS, BlockEvent, ZmqFeed
 from tests.unit.bitcoin.fake_chain import FakeChain
 from tests.unit.bitcoin.watching import Watch, hurry, settings, until, watching
 from tests.unit.zmq_publisher import Publisher

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.families.bitcoin import reorgs, tracker
-from chainwatch.families.bitcoin.active_chain import Block
-from chainwatch.families.bitcoin.reorgs import Origin
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Zmq
 from chainwatch.families.bitcoin.settings import Tracker as TrackerSettings
-from chainwatch.families.bitcoin.state import StateFile
-from chainwatch.families.bitcoin.tracker import Tracker
+from chainwatch.families.bitcoin.tracker import reorgs, tracker
+from chainwatch.families.bitcoin.tracker.active_chain import Block
+from chainwatch.families.bitcoin.tracker.reorgs import Origin
+from chainwatch.families.bitcoin.tracker.state import StateFile
+from chainwatch.families.bitcoin.tracker.tracker import Tracker
 from tests.unit.bitcoin.fake_chain import FakeChain
 
 SETTLE = 0.15

@@ -13,8 +13,8 @@ from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.log.node_log import NodeLog
 from chainwatch.families.bitcoin.node import BitcoinNode
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.state import StateFile
-from chainwatch.families.bitcoin.tracker import Tracker
+from chainwatch.families.bitcoin.tracker.state import StateFile
+from chainwatch.families.bitcoin.tracker.tracker import Tracker
 
 STATE_FILE_NAME = "bitcoin.json"
 # Set by systemd for a unit with StateDirectory; several folders are separated by colons.

@@ -45,9 +45,10 @@ def asked_by(module: ModuleType) -> frozenset[str]:
 
 @cache
 def _always() -> frozenset[str]:
-    """What the tracker and everything else beside the collectors asks."""
-    package = import_module(_FAMILY)
-    names = [f"{_FAMILY}.{module.name}" for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
+    """What the tracker and the log follower ask, whatever collectors are on."""
+    names = []
+    for package in (f"{_FAMILY}.tracker", f"{_FAMILY}.log"):
+        names += [f"{package}.{module.name}" for module in pkgutil.iter_modules(import_module(package).__path__)]
     return frozenset().union(*(asked_by(import_module(name)) for name in names))
 
 

@@ -8,7 +8,7 @@ from chainwatch.families.bitcoin.chains import Chain, identify
 from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.tracker import Tracker
+from chainwatch.families.bitcoin.tracker.tracker import Tracker
 
 
 @dataclass(slots=True)

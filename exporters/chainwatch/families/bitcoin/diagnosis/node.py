@@ -18,7 +18,7 @@ from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, skip
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.zmq_feed import Publisher
+from chainwatch.families.bitcoin.tracker.zmq_feed import Publisher
 
 T = TypeVar("T")
 

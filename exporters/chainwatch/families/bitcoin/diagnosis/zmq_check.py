@@ -14,7 +14,7 @@ from chainwatch import errors
 from chainwatch.families.bitcoin.diagnosis.node import Facts
 from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, warn
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.zmq_feed import BLOCKS, Publisher
+from chainwatch.families.bitcoin.tracker.zmq_feed import BLOCKS, Publisher
 
 # A busy chain has several transactions a second; a quiet one may be silent for minutes, which proves nothing.
 LISTEN_SECONDS = 3.0

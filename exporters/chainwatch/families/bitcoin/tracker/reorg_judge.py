@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from prometheus_client import Metric
 
 from chainwatch.errors import NodeError
-from chainwatch.families.bitcoin.active_chain import WINDOW, Block
-from chainwatch.families.bitcoin.chain_rpc import ChainRpc, ChainTip
-from chainwatch.families.bitcoin.marked import InvalidBranches
-from chainwatch.families.bitcoin.reorg_counts import ReorgCounts
-from chainwatch.families.bitcoin.reorgs import Reorg, ReorgWatch, origin
+from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, Block
+from chainwatch.families.bitcoin.tracker.chain_rpc import ChainRpc, ChainTip
+from chainwatch.families.bitcoin.tracker.marked import InvalidBranches
+from chainwatch.families.bitcoin.tracker.reorg_counts import ReorgCounts
+from chainwatch.families.bitcoin.tracker.reorgs import Reorg, ReorgWatch, origin
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 
 from chainwatch.exposition import fleet
 from chainwatch.exposition.metrics import counter
-from chainwatch.families.bitcoin.reorgs import Origin
+from chainwatch.families.bitcoin.tracker.reorgs import Origin
 
 STALE = counter(
     "bitcoin_stale_blocks_total",

@@ -24,17 +24,17 @@ from prometheus_client import Metric
 from chainwatch.errors import BadReply, NodeError
 from chainwatch.exposition.metrics import counter
 from chainwatch.exposition.stream_metrics import stream_metrics
-from chainwatch.families.bitcoin.active_chain import ActiveChain, Block
-from chainwatch.families.bitcoin.block_totals import BlockTotals
-from chainwatch.families.bitcoin.chain_rpc import ChainRpc, Difference, Header, missing
 from chainwatch.families.bitcoin.chains import identify
 from chainwatch.families.bitcoin.client import BitcoinRpc
-from chainwatch.families.bitcoin.reorg_judge import ReorgJudge
-from chainwatch.families.bitcoin.reorgs import INVALID
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.state import State, StateFile
-from chainwatch.families.bitcoin.zmq_feed import BlockEvent, ZmqFeed
+from chainwatch.families.bitcoin.tracker.active_chain import ActiveChain, Block
+from chainwatch.families.bitcoin.tracker.block_totals import BlockTotals
+from chainwatch.families.bitcoin.tracker.chain_rpc import ChainRpc, Difference, Header, missing
+from chainwatch.families.bitcoin.tracker.reorg_judge import ReorgJudge
+from chainwatch.families.bitcoin.tracker.reorgs import INVALID
+from chainwatch.families.bitcoin.tracker.state import State, StateFile
+from chainwatch.families.bitcoin.tracker.zmq_feed import BlockEvent, ZmqFeed
 from chainwatch.streams.health import StreamHealth
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from chainwatch.families.bitcoin.active_chain import WINDOW
-from chainwatch.families.bitcoin.reorgs import INVALID
-from chainwatch.families.bitcoin.state import MAX_INVALID
+from chainwatch.families.bitcoin.tracker.active_chain import WINDOW
+from chainwatch.families.bitcoin.tracker.reorgs import INVALID
+from chainwatch.families.bitcoin.tracker.state import MAX_INVALID
 
 # While anything is marked, the marks are looked at this often.
 REFRESH_SECONDS = 60.0

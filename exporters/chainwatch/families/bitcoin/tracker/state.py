@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from chainwatch.families.bitcoin.active_chain import WINDOW, ActiveChain, Block, Hash
+from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, ActiveChain, Block, Hash
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chainwatch.families.bitcoin.active_chain import Block
+from chainwatch.families.bitcoin.tracker.active_chain import Block
 
 Origin = Literal["network", "operator"]
 INVALID = "invalid"

@@ -18,8 +18,8 @@ from yarl import URL
 
 from chainwatch.errors import Forbidden, MethodNotFound, NodeError
 from chainwatch.families.bitcoin.client import BitcoinRpc
-from chainwatch.families.bitcoin.mempool_stream import MempoolStream
 from chainwatch.families.bitcoin.settings import BitcoinSettings
+from chainwatch.families.bitcoin.tracker.mempool_stream import MempoolStream
 from chainwatch.streams.health import StreamHealth
 from chainwatch.streams.zmq import Subscription
 
