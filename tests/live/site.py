@@ -23,33 +23,31 @@ from tests.lab import Alertmanager, Exporter, LabError, Node, Notice, Prometheus
 SHIPPED_RULES = Path(__file__).resolve().parents[2] / "prometheus" / "rules"
 SCRAPE_SECONDS = 2
 EVALUATION_INTERVAL = "1s"
-# Notices go out at once. How long an alert must last is the rule's business; how long a notice waits for others is
-# Alertmanager's, and that is what these two shorten. A notice is not repeated within a test.
-TIMING = {"group_wait": "0s", "group_interval": "1s"}
+# A notice waits for no others, and is repeated soon; the watchdog lives by that.
+TIMING = {"group_wait": "0s", "group_interval": "1s", "repeat_interval": "15s"}
 
-# So long a wait becomes this short. What waits for mere seconds is measured against the exporter's own times, and stays.
-LONG_FOR, SHORTENED_FOR = 30, 5
-# A minute as shipped: longer than the five seconds after which the exporter takes a block's leaving for an operator's doing.
-OUTLASTING = {"BitcoinInvalidTip": 12}
+# A wait keeps its place in the order of waits, on which inhibition stands; mere seconds stay as shipped.
+WAITS = {"5s": "5s", "30s": "5s", "1m": "6s", "2m": "7s", "3m": "8s", "5m": "8s", "10m": "9s", "15m": "9s", "30m": "9s"}
+# A minute as shipped: longer than the five seconds that the exporter takes to tell an operator's doing.
+OUTLASTING = {"BitcoinInvalidTip": "12s"}
 # A window keeps its place in the order of windows, and holds eight scrapes at least.
 WINDOWS = {"2m": "16s", "5m": "16s", "10m": "20s", "15m": "20s", "30m": "20s", "1h": "30s", "12h": "30s", "1d": "60s"}
 # Machines that run these tests may be slow, and nothing is won by giving up early.
 PATIENCE = 60.0
 
 _NEVER = "0001-01-01T00:00:00Z"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _WINDOW = re.compile(r"\[(\w+)\]|offset (\w+)")
 
 
 def hurried(folder: Path, shipped: Path = SHIPPED_RULES) -> list[Path]:
     """Render a copy of the shipped rule files that differs in time alone, and return its files.
 
-    - `for` and `keep_firing_for` of `LONG_FOR` and more become `SHORTENED_FOR`, or what `OUTLASTING` says;
+    - `for` and `keep_firing_for` become those of `WAITS`, or what `OUTLASTING` says;
     - range windows and offsets become those of `WINDOWS`;
     - every group is evaluated at `EVALUATION_INTERVAL`.
 
     Numbers that are compared with an age in seconds, such as the ten minutes that a mempool has after a node's
-    start, stay. Raises KeyError for a window that `WINDOWS` does not know.
+    start, stay. Raises KeyError for a time that the two tables do not know.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rendered = []
@@ -66,16 +64,11 @@ def hurried(folder: Path, shipped: Path = SHIPPED_RULES) -> list[Path]:
 
 def _hurry(rule: dict[str, Any]) -> None:
     for key in ("for", "keep_firing_for"):
-        if key in rule and seconds(rule[key]) >= LONG_FOR:
-            rule[key] = f"{OUTLASTING.get(rule.get('alert'), SHORTENED_FOR)}s"
+        if key in rule:
+            rule[key] = OUTLASTING.get(rule["alert"], WAITS[rule[key]])
     rule["expr"] = _WINDOW.sub(
         lambda found: f"[{WINDOWS[found[1]]}]" if found[1] else f"offset {WINDOWS[found[2]]}", str(rule["expr"])
     )
-
-
-def seconds(duration: str) -> int:
-    """A Prometheus duration of one unit, such as 90s or 5m."""
-    return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 class Site:

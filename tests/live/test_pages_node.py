@@ -7,22 +7,35 @@ gets its own alerts and no others is part of what is tested.
 from __future__ import annotations
 
 import contextlib
+import functools
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from chainwatch.families.bitcoin.collectors import BITCOIN
-from chainwatch.families.bitcoin.methods import methods_of
-from tests.lab import NOT_ANSWERING, Exporter, LabError, Litecoind, P2PClient, RpcError, RpcUser, wait_until, web
+from chainwatch.families.bitcoin.methods import asked_by, methods_of
+from tests.lab import NOT_ANSWERING, Exporter, LabError, Litecoind, P2PClient, RpcError, RpcUser, web
+from tests.lab.p2p import INV_BLOCK
+from tests.lab.wire import size
 from tests.live.site import SCRAPE_SECONDS, Site, running
 
 BITCOIN.load()
+FORBIDDEN = {
+    collector.name for collector in BITCOIN if "getpeerinfo" in asked_by(import_module(collector.build.__module__))
+}
 # May call all that the exporter asks, except getpeerinfo.
 READER = RpcUser("reader", methods=tuple(sorted({*methods_of(BITCOIN)} - {"getpeerinfo"})))
 GUESTS = 20
+QUEUE = 6  # more than the exporter's own calls fill
+# Blocks of some 250 bytes: more than the MiB that the node may upload.
+UPLOADS = 6000
 
 # Who is in trouble, the alerts of which a person is told, and who that is. Of what a page explains, nothing is told.
 TOLD: dict[str, dict[str, str]] = {
@@ -40,6 +53,9 @@ TOLD: dict[str, dict[str, str]] = {
     "few_peers": {"ChainwatchPeersFew": "chat", "BitcoinOutboundPeersFew": "chat"},
     "switched_off": {"ChainwatchNodeIsolated": "pager", "BitcoinNetworkInactive": "chat"},
     "left_alone": {"BitcoinInboundPeersDropped": "chat", "BitcoinTrafficHigh": "chat"},
+    "slow_clock": {"ChainwatchClockSkewed": "chat"},
+    "wrong_clock": {"BitcoinNodeWarning": "chat"},
+    "generous": {},
 }
 # Troubles of the site itself.
 SERVERS = {"prometheus": {"ChainwatchRuleEvaluationFailing": "pager"}}
@@ -69,16 +85,20 @@ class Ward:
         self.settings.write_text("rpc: {timeout: 5}")
         self.nodes = {
             "plain": Litecoind(folder / "plain", "plain", users=[READER]),
-            "crowded": Litecoind(folder / "crowded", "crowded", options={"rpcthreads": "1", "rpcworkqueue": "1"}),
+            "crowded": Litecoind(
+                folder / "crowded", "crowded", options={"rpcthreads": "1", "rpcworkqueue": str(QUEUE)}
+            ),
             **{
                 name: Litecoind(folder / name, name)
-                for name in ("killed", "frozen", "restless", "switched_off", "left_alone")
+                for name in ("killed", "frozen", "restless", "switched_off", "left_alone", "slow_clock", "wrong_clock")
             },
+            "generous": Litecoind(folder / "generous", "generous", options={"maxuploadtarget": "1"}),
         }
         self.exporters = {who: self._exporter(folder, who) for who in TOLD}
         self.site = Site(
             folder / "servers", list(self.exporters.values()), thresholds=THRESHOLDS, more_rules=[BROKEN_RULE]
         )
+        self.told: dict[str, set[str]] = {}  # by the names of TOLD, when the troubles ended
         self.callers: list[threading.Thread] = []
         self.guests = [P2PClient(self.nodes["left_alone"]) for _ in range(GUESTS)]
 
@@ -95,11 +115,29 @@ class Ward:
         """The label under which a patient's alerts are told."""
         return self.site.prometheus.address if who == "prometheus" else self.exporters[who].address
 
+    def prepare(self) -> contextlib.ExitStack:
+        """Bring about what takes peers, before anybody watches. The peers leave when the stack is closed."""
+        nodes, peers = self.nodes, contextlib.ExitStack()
+        nodes["switched_off"].connect(nodes["plain"])
+        nodes["left_alone"].set_clock(7 * 3600)  # an uptime of seven hours: its inbound slots had the time to fill
+        for guest in self.guests:
+            peers.enter_context(guest)
+        for name, seconds in (("slow_clock", -300), ("wrong_clock", -2 * 3600)):
+            nodes[name].set_clock(seconds)
+            for peer in strangers(nodes[name], 4):  # the median of fewer does not count
+                peers.enter_context(peer)
+            nodes[name].set_clock(None)
+        with P2PClient(nodes["generous"]) as glutton:
+            block = struct.pack("<I", INV_BLOCK) + bytes.fromhex(nodes["generous"].mine()[0])[::-1]
+            glutton.send("getdata", size(UPLOADS) + block * UPLOADS)
+            glutton.sync(timeout=30)
+        return peers
+
     def cause(self) -> None:
         """Bring all troubles about."""
         self.nodes["killed"].kill()
         self.nodes["frozen"].freeze()
-        self._call("crowded", 2)  # one is served, one fills the queue
+        self._call("crowded", 1 + QUEUE)  # one is served, the others fill the queue
         self._call("plain", 1)
         self.nodes["switched_off"].rpc("setnetworkactive", False)
         self.exporters["gone"].kill()
@@ -152,16 +190,19 @@ class Ward:
         raise LabError(f"a node never restarted within {NODE_DOWN_FOR - SCRAPE_SECONDS} s: this machine is too busy")
 
 
+def strangers(node: Litecoind, count: int) -> Iterator[P2PClient]:
+    """Peers of different addresses; a node takes the time of each address once."""
+    for number in range(2, 2 + count):
+        connect = functools.partial(socket.create_connection, source_address=(f"127.0.0.{number}", 0))
+        with mock.patch.object(socket, "create_connection", connect):
+            yield P2PClient(node)
+
+
 @pytest.fixture(scope="module")
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     """All troubles brought about."""
     it = Ward(tmp_path_factory.mktemp("ward"))
-    old = it.nodes["left_alone"]
-    with running(*it.nodes.values()), contextlib.ExitStack() as stack:
-        it.nodes["switched_off"].connect(it.nodes["plain"])
-        old.set_clock(7 * 3600)  # its uptime is seven hours: its inbound slots had the time to fill
-        for guest in it.guests:
-            stack.enter_context(guest)
+    with running(*it.nodes.values()), it.prepare():
         with running(*it.exporters.values()), it.site:
             it.cause()
             yield it
@@ -173,10 +214,12 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
 
 @pytest.fixture(scope="module")
 def relieved(ward: Ward) -> Ward:
-    """Everybody told of all troubles, and these then ended."""
+    """All troubles told of, noted what was told till then, and these ended."""
     for who, names in (TOLD | SERVERS).items():
         for name in names:
             ward.site.page(name, ward.instance(who))
+    ward.site.evaluated()
+    ward.told = {who: ward.site.told(ward.instance(who)) for who in TOLD}
     ward.end()
     return ward
 
@@ -191,7 +234,7 @@ def test_each_trouble_reaches_whom_it_concerns(ward: Ward, who: str) -> None:
 
 @pytest.mark.parametrize("who", TOLD)
 def test_no_instance_is_told_of_with_another_ones_trouble(relieved: Ward, who: str) -> None:
-    assert relieved.site.told(relieved.instance(who)) == TOLD[who].keys()
+    assert relieved.told[who] == TOLD[who].keys()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +261,7 @@ def test_the_page_of_a_dead_node_says_why_calls_failed(ward: Ward, who: str, rea
 
 def test_a_forbidden_method_is_told_for_the_collectors_that_need_it(relieved: Ward) -> None:
     told = relieved.site.pages("ChainwatchCollectorFailing", instance=relieved.instance("forbidden"))
-    assert {notice.labels["collector"] for notice in told} == {"peers"}
+    assert {notice.labels["collector"] for notice in told} == FORBIDDEN
 
 
 def test_a_full_work_queue_fires_beneath_the_page_that_explains_it(ward: Ward) -> None:
@@ -227,18 +270,11 @@ def test_a_full_work_queue_fires_beneath_the_page_that_explains_it(ward: Ward) -
     ward.site.prometheus.wait_for(f"last_over_time(ALERTS{{{wanted}}}[1h])")
 
 
+def test_a_reached_upload_target_fires_as_info_which_wakes_nobody(ward: Ward) -> None:
+    wanted = f'alertname="BitcoinUploadTargetReached",alertstate="firing",instance="{ward.instance("generous")}"'
+    ward.site.prometheus.wait_for(f"last_over_time(ALERTS{{{wanted}}}[1h])")
+
+
 def test_a_crash_of_a_node_is_no_reorganisation(relieved: Ward) -> None:
     killed = relieved.exporters["killed"].wait_value("chainwatch_up", 1)
     assert killed.value("chainwatch_reorgs_total", origin="network") == 0
-
-
-def test_the_watchdog_calls_again_and_again(ward: Ward) -> None:
-    heard = ward.site.webhook.received
-    wait_until(
-        lambda: len(heard("ChainwatchWatchdog")) >= 2,
-        "the watchdog's second call, a minute after the first",
-        timeout=150,
-        interval=0.5,
-    )
-    assert {notice.receiver for notice in heard("ChainwatchWatchdog")} == {"deadman"}
-    assert heard("ChainwatchWatchdog", "resolved") == []

@@ -71,7 +71,7 @@ async def test_each_asker_gets_its_own_type_of_the_one_answer(fake: FakeNode, rp
 
 async def test_calls_that_need_no_lock_do_not_wait_for_those_that_do(fake: FakeNode, rpc: BitcoinRpc) -> None:
     fake.delays["getblockchaininfo"] = 3
-    slow = asyncio.create_task(rpc.call("getblockchaininfo", into=dict))
+    slow = asyncio.ensure_future(rpc.call("getblockchaininfo", into=dict))
     async with asyncio.timeout(2):
         assert await rpc.call("uptime", into=int) == 12
         await asyncio.gather(rpc.call("getnettotals", into=dict), rpc.call("uptime", into=int))
@@ -87,7 +87,7 @@ async def test_a_slow_call_travels_alone(fake: FakeNode, rpc: BitcoinRpc) -> Non
 async def test_no_more_than_three_requests_are_under_way(fake: FakeNode, rpc: BitcoinRpc) -> None:
     fake.answers["getblockstats"] = lambda block: block
     fake.delays["getblockstats"] = 0.2
-    calls = [asyncio.create_task(rpc.call("getblockstats", str(number), into=str)) for number in range(6)]
+    calls = [asyncio.ensure_future(rpc.call("getblockstats", str(number), into=str)) for number in range(6)]
     await asyncio.sleep(0.1)
     assert len(fake.requests) == 3
     assert await asyncio.gather(*calls) == [str(number) for number in range(6)]
@@ -218,7 +218,7 @@ async def test_no_secret_in_any_error_or_log(
 
 async def test_request_nobody_waits_for_is_given_up_and_frees_its_slot(fake: FakeNode, rpc: BitcoinRpc) -> None:
     fake.delays["*"] = 30
-    waiting = [asyncio.create_task(rpc.call("getblockstats", number, into=int)) for number in range(3)]
+    waiting = [asyncio.ensure_future(rpc.call("getblockstats", number, into=int)) for number in range(3)]
     await asyncio.sleep(0.1)
     assert len(fake.requests) == 3
     for task in waiting:
@@ -234,7 +234,7 @@ async def test_request_nobody_waits_for_is_given_up_and_frees_its_slot(fake: Fak
 async def test_caller_that_goes_away_takes_nothing_from_the_others(fake: FakeNode, rpc: BitcoinRpc) -> None:
     fake.delays["*"] = 0.2
     impatient, patient, other = (
-        asyncio.create_task(rpc.call(method, into=object))
+        asyncio.ensure_future(rpc.call(method, into=object))
         for method in ("getblockcount", "getblockcount", "getbestblockhash")
     )
     await asyncio.sleep(0.1)
@@ -244,7 +244,7 @@ async def test_caller_that_goes_away_takes_nothing_from_the_others(fake: FakeNod
 
 
 async def test_caller_that_goes_away_at_once_is_not_asked_for(fake: FakeNode, rpc: BitcoinRpc) -> None:
-    task = asyncio.create_task(rpc.call("getpeerinfo", into=dict))
+    task = asyncio.ensure_future(rpc.call("getpeerinfo", into=dict))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -254,7 +254,7 @@ async def test_caller_that_goes_away_at_once_is_not_asked_for(fake: FakeNode, rp
 
 async def test_closing_ends_the_calls_under_way(fake: FakeNode, rpc: BitcoinRpc) -> None:
     fake.delays["*"] = 30
-    calls = [asyncio.create_task(rpc.call("getblockstats", number, into=int)) for number in range(5)]
+    calls = [asyncio.ensure_future(rpc.call("getblockstats", number, into=int)) for number in range(5)]
     await asyncio.sleep(0.1)
     await rpc.close()
     async with asyncio.timeout(2):

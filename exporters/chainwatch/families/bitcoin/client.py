@@ -61,22 +61,43 @@ class Reply(msgspec.Struct):
 
 @dataclass(slots=True, eq=False)
 class _Call:
+    """One question, and whoever waits for its answer: a future for each, by the type wanted."""
+
     method: str
     params: tuple[Any, ...]
-    future: asyncio.Future[msgspec.Raw] = field(repr=False)
-    waiters: int = 0
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    waiters: list[tuple[asyncio.Future[Any], Any]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    done: bool = False
 
     @property
     def wanted(self) -> bool:
         """Whether somebody waits for an answer that has not come."""
-        return self.waiters > 0 and not self.future.done()
+        return not self.done and any(not future.done() for future, _ in self.waiters)
+
+    def answer(self, raw: msgspec.Raw) -> Exception | None:
+        """Give the answer to each who waits, decoded once for each type.
+
+        Returns what kept it from being decoded for some of them, who wait on.
+        """
+        decoded: dict[Any, Any] = {}
+        problem = None
+        for future, into in self.waiters:
+            try:
+                if into not in decoded:
+                    decoded[into] = msgspec.json.decode(raw, type=into)
+                if not future.done():
+                    future.set_result(decoded[into])
+            except _NOT_DECODED as error:
+                problem = error
+        self.done = problem is None
+        return problem
 
     def fail(self, error: Exception) -> None:
-        """Give an error to whoever waits."""
-        if not self.future.done():
-            self.future.set_exception(error)
-            self.future.exception()  # whoever waited may be gone: not an error that nobody looked at
+        """Give an error to whoever still waits."""
+        self.done = True
+        for future, _ in self.waiters:
+            if not future.done():
+                future.set_exception(error)
 
 
 _decode_reply = msgspec.json.Decoder(Reply).decode
@@ -128,32 +149,30 @@ class BitcoinRpc:
             await self._session.close()
             self._session = None
 
-    async def call(self, method: str, *params: Any, into: type[T]) -> T:
-        """Ask the node; `into` is the type of the answer.
+    def call(self, method: str, *params: Any, into: type[T]) -> asyncio.Future[T]:
+        """Ask the node; `into` is the type of the answer, which those who ask the same share: it is not to be changed.
 
-        Raises `NodeError`: `MethodNotFound` where the node lacks the method, `RpcError` where it answers with an
-        error of its own, `BadReply` where the answer is not of the type.
+        Await the result. Raises `NodeError`: `MethodNotFound` where the node lacks the method, `RpcError` where it
+        answers with an error of its own, `BadReply` where the answer is not of the type.
         """
+        # A plain future: a scrape asks some thirty questions, and a task for each would cost more than the answers.
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if method in self._missing:
             missing = errors.MethodNotFound(f"{method} at {self.address}: this node does not have it")
             missing.answered = False  # known from before: it says nothing about whether the node is up now
-            raise missing
+            future.set_exception(missing)
+            return future
         call = self._join(method, params)
-        call.waiters += 1
-        try:
-            # Several collectors may wait for one call: none may cancel it for the others.
-            raw = await asyncio.shield(call.future)
-        except errors.NodeError as error:
-            # The tracebacks of all who wait would pile up on the one error.
-            raise error.with_traceback(None) from None
-        finally:
-            call.waiters -= 1
-            self._give_up_unwanted(call)
-        try:
-            return msgspec.json.decode(raw, type=into)
-        except _NOT_DECODED as error:
-            self.metrics.failed(method, errors.BadReply.reason)
-            raise sentences.misshapen(f"{method} at {self.address}", error) from None
+        call.waiters.append((future, into))
+        future.add_done_callback(lambda done: self._left(call, done))
+        return future
+
+    def _left(self, call: _Call, future: asyncio.Future[Any]) -> None:
+        """Free the slot and the connection of a request when the last who waited for it is gone."""
+        if not future.cancelled():
+            future.exception()  # whoever asked may be gone: not an error that nobody looked at
+        elif call.task in self._tasks and not any(other.wanted for other in self._tasks[call.task]):
+            call.task.cancel()
 
     def _join(self, method: str, params: tuple[Any, ...]) -> _Call:
         """Note a call; the first one sees to it that all are sent."""
@@ -166,9 +185,9 @@ class BitcoinRpc:
             # Two turns of the loop later: a collector that gathers several calls makes them one turn after the others.
             loop.call_soon(loop.call_soon, self._send_all)
         calls = self._waiting.setdefault(lane, {})
-        key = (method, _encode(params))
+        key = (method, _encode(params) if params else b"")
         if key not in calls:
-            calls[key] = _Call(method, params, loop.create_future())
+            calls[key] = _Call(method, params)
         return calls[key]
 
     def _send_all(self) -> None:
@@ -176,7 +195,7 @@ class BitcoinRpc:
         for lane, calls in lanes.items():
             groups = [[call] for call in calls.values()] if lane.startswith("alone") else [list(calls.values())]
             for group in groups:
-                wanted = [call for call in group if call.waiters]
+                wanted = [call for call in group if call.wanted]
                 if not wanted:
                     continue
                 task = asyncio.create_task(self._send(wanted))
@@ -184,11 +203,6 @@ class BitcoinRpc:
                 task.add_done_callback(self._finished)
                 for call in wanted:
                     call.task = task
-
-    def _give_up_unwanted(self, call: _Call) -> None:
-        """Free the slot and the connection of a request when the last who waited for it is gone."""
-        if call.task in self._tasks and not any(other.wanted for other in self._tasks[call.task]):
-            call.task.cancel()
 
     async def _send(self, calls: Sequence[_Call]) -> None:
         for call in calls:
@@ -211,7 +225,7 @@ class BitcoinRpc:
 
     def _fail(self, calls: Sequence[_Call], error: errors.NodeError) -> None:
         for call in calls:
-            if not call.future.done():
+            if not call.done:
                 self.metrics.failed(call.method, error.reason)
                 call.fail(error)
 
@@ -289,9 +303,10 @@ class BitcoinRpc:
                 )
             elif reply.error is not None:
                 self._fail([call], self._error(call, reply.error))
-            elif not call.future.done():
+            else:
                 self._forbidden.discard(call.method)
-                call.future.set_result(reply.result)
+                if misshapen := call.answer(reply.result):
+                    self._fail([call], sentences.misshapen(self._asked([call]), misshapen))
 
     def _whole_error(self, calls: Sequence[_Call], status: int, body: bytes) -> list[Reply]:
         """Read the single error object that answers a whole batch, as while the node warms up."""
