@@ -231,3 +231,16 @@ def test_a_disk_that_has_room_again_is_written_to(full_disk: FullDisk) -> None:
     wait_until(
         lambda: full_disk.node.tip in written(full_disk.exporter), "another try to write", timeout=60, interval=0.5
     )
+
+
+def test_the_watchdog_calls_again_and_again(world: World) -> None:
+    # Prometheus forgets what it sent before it knew its Alertmanager, and sends it again after a minute.
+    heard = world.site.webhook.received
+    wait_until(
+        lambda: len(heard("ChainwatchWatchdog")) >= 2,
+        "the watchdog's second call",
+        timeout=60,
+        interval=0.5,
+    )
+    assert {notice.receiver for notice in heard("ChainwatchWatchdog")} == {"deadman"}
+    assert heard("ChainwatchWatchdog", "resolved") == []

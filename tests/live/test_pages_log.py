@@ -72,6 +72,7 @@ class World:
         with P2PClient(attacked) as peer:
             peer.send_block(greedy.raw)
             peer.wait_closed()
+        attacked.mine(1)  # while the best block stays, chain tips are asked for once a minute
         for lie in lies(greedy.hash):
             with P2PClient(forged, user_agent=lie) as peer:
                 peer.sync()

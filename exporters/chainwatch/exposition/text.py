@@ -21,6 +21,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
+from chainwatch.exposition.metrics import Family
+
 # Live counters and histograms would otherwise carry a `_created` sample beside each series, which doubles
 # the small ones for a time that Prometheus 2.42 throws away. Every page is made here, so it is said here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -116,8 +118,36 @@ def _plain_family(family: Metric, constant_labels: Mapping[str, str], openmetric
     head = write_head(family.name, family.documentation, family.type, family.unit)
     if head is None:
         return None
-    body = _plain_samples(family, constant_labels)
+    constant = tuple(constant_labels.items())
+    body = _rows(family, constant) if isinstance(family, Family) else _plain_samples(family, constant)
     return None if body is None else head + body
+
+
+def _rows(family: Family, constant: tuple[tuple[str, str], ...]) -> str | None:
+    """All sample lines of a family of ours: each series looks the same at every scrape but for its number."""
+    definition, lines, current, series = family.definition, [], None, None
+    for suffix, values, number in family.rows:
+        if suffix != current:
+            current, series = suffix, _series(definition.name + suffix, definition.labels_of(suffix), constant)
+        if series is None:
+            return None
+        start = series.get(values)
+        if start is None:
+            if len(series) > _CACHED:  # as when labels come and go
+                series.clear()
+            labels = {**dict(constant), **dict(zip(definition.labels_of(suffix), values, strict=True))}
+            start = series[values] = _series_text(definition.name + suffix, labels)
+        # Go's format differs from Python's from a million on; infinities and NaN fail the comparison too.
+        lines.append(f"{start} {repr(number) if -inf < number < 1e6 else _go_float(number)}\n")
+    return "".join(lines)
+
+
+@lru_cache(_CACHED)
+def _series(
+    name: str, labels: tuple[str, ...], constant: tuple[tuple[str, str], ...]
+) -> dict[tuple[str, ...], str] | None:
+    """The texts of one metric's series, by label values: filled as they come. None where only the library can."""
+    return {} if all(map(_PLAIN_NAME.fullmatch, (name, *labels, *dict(constant)))) else None
 
 
 @lru_cache(_CACHED)
@@ -144,7 +174,7 @@ def _openmetrics_head(family: str, documentation: str, kind: str, unit: str) -> 
     return f"# HELP {family} {_escape(documentation)}\n# TYPE {family} {kind}\n{unit_line}"
 
 
-def _plain_samples(family: Metric, constant_labels: Mapping[str, str]) -> str | None:
+def _plain_samples(family: Metric, constant: tuple[tuple[str, str], ...]) -> str | None:
     """All sample lines, or None when one of them is not plain.
 
     Samples of one name with the same label names share one template, so that a line costs one `%` and one
@@ -152,7 +182,6 @@ def _plain_samples(family: Metric, constant_labels: Mapping[str, str]) -> str | 
     that looking for quotes in each value would be a third of the time.
     """
     lines: list[str] = []
-    constant = tuple(constant_labels.items())
     shapes: dict[tuple[str, int], _Shape | None] = {}
     quotes = 0
     for name, labels, value, timestamp, exemplar, native in family.samples:
@@ -175,7 +204,7 @@ def _plain_samples(family: Metric, constant_labels: Mapping[str, str]) -> str | 
     body = "".join(lines)
     if body.count('"') == quotes and "\\" not in body and body.count("\n") == len(lines):
         return body
-    return "".join(_escaped_line(sample, constant_labels) for sample in family.samples)
+    return "".join(_escaped_line(sample, constant) for sample in family.samples)
 
 
 class _Shape(NamedTuple):
@@ -205,10 +234,13 @@ def _values_of(names: list[str]) -> Callable[[dict[str, str]], tuple[str, ...]]:
     return lambda labels: tuple(labels[name] for name in names)
 
 
-def _escaped_line(sample: Sample, constant_labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{n}="{_escape(v)}"' for n, v in sorted({**constant_labels, **sample.labels}.items()))
-    labels = f"{{{pairs}}}" if pairs else ""
-    return f"{sample.name}{labels} {_go_float(sample.value)}\n"
+def _escaped_line(sample: Sample, constant: tuple[tuple[str, str], ...]) -> str:
+    return f"{_series_text(sample.name, {**dict(constant), **sample.labels})} {_go_float(sample.value)}\n"
+
+
+def _series_text(name: str, labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f'{n}="{_escape(v)}"' for n, v in sorted(labels.items()))
+    return f"{name}{{{pairs}}}" if pairs else name
 
 
 def _escape(text: str) -> str:

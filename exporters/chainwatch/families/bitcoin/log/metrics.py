@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from prometheus_client import Counter, Histogram, Metric
+from prometheus_client import Metric
 
-from chainwatch.exposition.metrics import counter, gauge, histogram
+from chainwatch.exposition.metrics import LiveCounter, LiveHistogram, counter, gauge, histogram
 from chainwatch.families.bitcoin.log import events
 from chainwatch.families.bitcoin.log.blocks import NETWORK, OPERATOR, ConnectPhases, InvalidBlocks, TipClock
 from chainwatch.families.bitcoin.log.prefix import Line, PrefixReader
@@ -163,7 +163,7 @@ class LogMetrics:
         if "header" in self._seen:
             yield from self._header_to_tip.collect()
 
-    def _always(self) -> tuple[Counter, ...]:
+    def _always(self) -> tuple[LiveCounter, ...]:
         return (
             self._lines,
             self._bytes,
@@ -175,7 +175,7 @@ class LogMetrics:
             self._stale,
         )
 
-    def _by_category(self) -> dict[str, tuple[Counter | Histogram, ...]]:
+    def _by_category(self) -> dict[str, tuple[LiveCounter | LiveHistogram, ...]]:
         return {
             "mempool": (self._accepted,),
             "mempoolrej": (self._rejected,),

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Iterable
 
 from msgspec import Struct
-from prometheus_client import Counter, Metric
+from prometheus_client import Metric
 
 from chainwatch.errors import MethodNotFound, NodeError
-from chainwatch.exposition.metrics import counter
+from chainwatch.exposition.metrics import LiveCounter, counter
 from chainwatch.families.bitcoin.client import BitcoinRpc, RpcError
 from chainwatch.families.bitcoin.units import satoshis
 
@@ -62,7 +62,7 @@ class BlockTotals:
         self._rpc = rpc
         self._stats: tuple[str, ...] = WANTED
         self._waiting: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(QUEUE)
-        self._totals: dict[str, Counter] = {}
+        self._totals: dict[str, LiveCounter] = {}
 
     def learn(self, block_hash: str) -> None:
         """Ask about a block that is not counted, to learn which counters there are and start them at 0."""

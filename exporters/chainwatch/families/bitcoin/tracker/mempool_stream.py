@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import Counter, Metric
+from prometheus_client import Metric
 
-from chainwatch.exposition.metrics import counter
+from chainwatch.exposition.metrics import LiveCounter, counter
 
 ADDED = counter(
     "bitcoin_mempool_added_total",
@@ -34,9 +34,9 @@ class MempoolStream:
     """Counts; each counter exists from when its topic is known to be published."""
 
     def __init__(self) -> None:
-        self._added: Counter | None = None
-        self._removed: Counter | None = None
-        self._replaced: Counter | None = None
+        self._added: LiveCounter | None = None
+        self._removed: LiveCounter | None = None
+        self._replaced: LiveCounter | None = None
         self._next = 0
         self._displaced = 0
 
