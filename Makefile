@@ -38,7 +38,7 @@ format: setup ## Format the code and mend what the linter can.
 
 generate: setup ## Make the generated files anew: metric catalogue, golden pages.
 	$(PYTHON_BIN)/chainwatch metrics > docs/metrics.md
-	CHAINWATCH_REGENERATE=1 $(PYTEST) -q tests/unit/bitcoin/test_golden.py
+	CHAINWATCH_REGENERATE=1 $(PYTEST) -q tests/unit/bitcoin/test_golden.py tests/unit/bitcoin/test_guide.py
 
 lock: setup ## Pin the dependencies anew.
 	scripts/lock

@@ -64,7 +64,10 @@ async def test_page_of_recorded_node_is_the_golden_one(
     golden = GOLDEN / f"{page}.prom"
     if os.environ.get("CHAINWATCH_REGENERATE"):
         golden.write_text(text)
-    assert unsupported == lacking
+    assert unsupported == lacking, (
+        f"{page}: for {sorted(unsupported - lacking)} record what they ask as tests/fixtures/{recordings}/METHOD.json,"
+        f" or name them in PAGES if such a node cannot answer; it does answer {sorted(lacking - unsupported)}"
+    )
     assert text.splitlines() == golden.read_text().splitlines()
 
 

@@ -33,7 +33,8 @@ MAX_REQUESTS = 3
 # Bitcoin Core closes a connection that is idle for 30 s (-rpcservertimeout); we let go of it first.
 KEEP_ALIVE_SECONDS = 25
 
-# These answer without the lock on the chain state: they still answer while a long validation holds it.
+# These answer without the lock on the chain state (cs_main): they still answer while a long validation holds it. A method
+# that is missing here waits with those that need the lock.
 LOCK_FREE = frozenset(
     {
         "getaddrmaninfo", "getmemoryinfo", "getnettotals", "getnetworkinfo", "getrpcinfo", "getzmqnotifications",
