@@ -239,7 +239,7 @@ def test_the_watchdog_calls_again_and_again(world: World) -> None:
     wait_until(
         lambda: len(heard("ChainwatchWatchdog")) >= 2,
         "the watchdog's second call",
-        timeout=60,
+        timeout=150,
         interval=0.5,
     )
     assert {notice.receiver for notice in heard("ChainwatchWatchdog")} == {"deadman"}

@@ -112,7 +112,7 @@ class FakeNode:
             self.abandoned += 1
             raise
         if self.status is not None:
-            return web.Response(status=self.status)
+            return web.Response(status=self.status, body=self.body)
         if not self._may_enter(request.headers):
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="jsonrpc"'})
         if self.forbidden & {*methods, "*"}:

@@ -94,9 +94,16 @@ async def test_one_error_that_answers_a_whole_batch(fake: FakeNode, rpc: Bitcoin
     assert all(isinstance(error, errors.WarmingUp) for error in await all_of(rpc, "getblockcount", "getpeerinfo"))
 
 
-async def test_full_work_queue(fake: FakeNode, rpc: BitcoinRpc) -> None:
-    fake.status = 503
+@pytest.mark.parametrize("status", [500, 503])  # versions of old, and of late
+async def test_full_work_queue(fake: FakeNode, rpc: BitcoinRpc, status: int) -> None:
+    fake.status, fake.body = status, b"Work queue depth exceeded"
     with pytest.raises(errors.WorkQueueFull, match="rpcworkqueue"):
+        await rpc.call("getblockcount", into=int)
+
+
+async def test_a_node_that_shuts_down_is_no_full_queue(fake: FakeNode, rpc: BitcoinRpc) -> None:
+    fake.status = 503
+    with pytest.raises(errors.NodeUnreachable, match="503"):
         await rpc.call("getblockcount", into=int)
 
 

@@ -44,7 +44,7 @@ async def test_no_collector_reports_anything_when_the_node_refuses(name: str, fa
             case "unauthorized":
                 fake.login = "somebody:else"
             case "work_queue":
-                fake.status = 503
+                fake.status, fake.body = 503, b"Work queue depth exceeded"
             case "bad_reply":
                 fake.body = b"<html>"
         with pytest.raises(NodeError) as caught:

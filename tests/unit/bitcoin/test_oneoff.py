@@ -93,7 +93,8 @@ Misbehaviour = Callable[[FakeNode], None]
     [
         (errors.Unauthorized, lambda fake: setattr(fake, "login", "somebody:else")),
         (errors.Forbidden, lambda fake: fake.forbidden.add("uptime")),
-        (errors.WorkQueueFull, lambda fake: setattr(fake, "status", 503)),
+        (errors.WorkQueueFull, lambda fake: fake.__dict__.update(status=500, body=b"Work queue depth exceeded")),
+        (errors.NodeUnreachable, lambda fake: setattr(fake, "status", 503)),
         (errors.WarmingUp, lambda fake: fake.errors.update(uptime=WARMING_UP)),
         (errors.MethodNotFound, lambda fake: fake.errors.update(uptime=METHOD_NOT_FOUND)),
         (RpcError, lambda fake: fake.errors.update(uptime=(-8, "out of\x1b[31m range"))),

@@ -232,6 +232,18 @@ async def test_reconsiderblock_is_the_operators_too(chain: FakeChain) -> None:
         assert watch.reorgs() == {"operator": {3: 1, 1: 1}}
 
 
+async def test_a_block_that_came_and_left_while_a_person_brought_others_back_is_the_operators(chain: FakeChain) -> None:
+    async with watching(chain) as watch:
+        await watch.settled()
+        old = chain.invalidate(3)
+        await watch.settled()
+        chain.mine(1, "between two looks")
+        chain.reconsider(old)
+        await watch.settled()
+
+        assert watch.reorgs() == {"operator": {3: 1, 1: 1}}
+
+
 async def test_a_branch_taken_back_by_its_operator_can_be_displaced_by_the_network(
     chain: FakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

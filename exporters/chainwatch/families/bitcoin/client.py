@@ -33,8 +33,8 @@ MAX_REQUESTS = 3
 # Bitcoin Core closes a connection that is idle for 30 s (-rpcservertimeout); we let go of it first.
 KEEP_ALIVE_SECONDS = 25
 
-# These answer without the lock on the chain state (cs_main): they still answer while a long validation holds it. A method
-# that is missing here waits with those that need the lock.
+# These answer without the lock on the chain state (cs_main): they still answer while a long validation holds it.
+# A method that is missing here waits with those that need the lock.
 LOCK_FREE = frozenset(
     {
         "getaddrmaninfo", "getmemoryinfo", "getnettotals", "getnetworkinfo", "getrpcinfo", "getzmqnotifications",
@@ -288,7 +288,7 @@ class BitcoinRpc:
 
     def _answer(self, calls: Sequence[_Call], status: int, body: bytes) -> None:
         """Give each call its result or its error; raises what concerns them all."""
-        if refused := sentences.refusal(self._asked(calls), status, self.settings):
+        if refused := sentences.refusal(self._asked(calls), status, body, self.settings):
             raise refused
         try:
             replies = _decode_replies(body) if len(calls) > 1 else [_decode_reply(body)]

@@ -46,6 +46,7 @@ class _Exchange:
     deadline: float
     status: int | None = None
     date: str | None = None
+    beginning: bytes = b""
     size: int = 0
     timed_out: bool = field(default=False)
 
@@ -84,9 +85,13 @@ class _Connecting:
         super().request(method, url, body, {**kept, **self.exchange.login}, **rest)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        """Note status and date."""
+        """Note status, date and how the body begins."""
         response: _Response = super().getresponse()  # type: ignore[misc]
         response.exchange = self.exchange
+        if (
+            response.status in (500, 503) and response.length
+        ):  # a queue that is full is told in plain text, which the library does not read
+            self.exchange.beginning = response.peek(64)
         self.exchange.status, self.exchange.date = response.status, response.getheader("Date")
         return response
 
@@ -182,7 +187,7 @@ class OneOff:
         """The typed error for what the library raised."""
         if exchange.timed_out or isinstance(error, TimeoutError):
             return sentences.no_answer(asked, seconds)
-        if refused := sentences.refusal(asked, exchange.status or 0, self._settings):
+        if refused := sentences.refusal(asked, exchange.status or 0, exchange.beginning, self._settings):
             return refused
         if isinstance(error, OverflowError):
             return sentences.too_large(asked)

@@ -15,6 +15,8 @@ from chainwatch.families.bitcoin.settings import Rpc
 # The node's own error codes, from its rpc/protocol.h.
 WARMING_UP = -28
 METHOD_NOT_FOUND = -32601
+# In plain text, from its httpserver.cpp.
+QUEUE_FULL = b"Work queue depth exceeded"
 
 # getpeerinfo of 125 peers has 0.2 MB, a template 5 MB; a verbose mempool, which is never asked for, 80 MB.
 MAX_REPLY_BYTES = 32 << 20
@@ -47,9 +49,12 @@ def no_answer(asked: str, seconds: float) -> errors.NodeTimeout:
     )
 
 
-def refusal(asked: str, status: int, settings: Rpc) -> errors.NodeError | None:
-    """What a bare HTTP status says, None where the body has to tell."""
+def refusal(asked: str, status: int, body: bytes, settings: Rpc) -> errors.NodeError | None:
+    """What an HTTP status says, with a body that is no JSON; None where the body has to tell."""
     asked = f"{asked}: {status}."
+    # 500 in versions of old, 503 later; a node that shuts down says 503 with other words.
+    if status in (500, 503) and body.startswith(QUEUE_FULL):
+        return errors.WorkQueueFull(f"{asked} The node's RPC queue is full; see rpcworkqueue and rpcthreads.")
     match status:
         case 401:
             return errors.Unauthorized(f"{asked} The node refuses {describe(settings)}.")
@@ -59,7 +64,7 @@ def refusal(asked: str, status: int, settings: Rpc) -> errors.NodeError | None:
                 "(see rpcwhitelist)."
             )
         case 503:
-            return errors.WorkQueueFull(f"{asked} The node's RPC queue is full; see rpcworkqueue and rpcthreads.")
+            return errors.NodeUnreachable(f"{asked} The node takes no calls now; does it shut down?")
     return None
 
 

@@ -13,7 +13,8 @@ from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.node import BitcoinNode
 
 # The node walks its whole block index for the answer, which grows for ever, and holds the lock on the chain meanwhile.
-MAX_AGE_SECONDS = 60
+# An invalid block, which pages, leaves the best block as it is: it waits for so long.
+MAX_AGE_SECONDS = 15
 # About a day on Bitcoin.
 RECENT_BLOCKS = 144
 STATUSES = ("active", "valid-fork", "valid-headers", "headers-only", "invalid")

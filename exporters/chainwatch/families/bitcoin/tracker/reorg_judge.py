@@ -13,7 +13,7 @@ from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, Block
 from chainwatch.families.bitcoin.tracker.chain_rpc import ChainRpc, ChainTip
 from chainwatch.families.bitcoin.tracker.marked import InvalidBranches
 from chainwatch.families.bitcoin.tracker.reorg_counts import ReorgCounts
-from chainwatch.families.bitcoin.tracker.reorgs import Reorg, ReorgWatch, origin
+from chainwatch.families.bitcoin.tracker.reorgs import Origin, Reorg, ReorgWatch, origin
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ class ReorgJudge:
         """Count branches that were active between two looks, or while the exporter was down; return their blocks.
 
         A node validates a block fully only when it connects it. So a `valid-fork` with more work than the tip of the
-        last look was the best chain after it, and gave way to a better one: the network's doing.
+        last look was the best chain after it, and gave way to a better one: the network's doing, unless the better one
+        holds a block that a person had put away and has brought back.
         """
         since = self._unwatched_since
         if since is None:
@@ -92,11 +93,25 @@ class ReorgJudge:
             for tip in tips or ()
             if tip.status == "valid-fork" and tip.height >= since.height and await self._is_unseen(tip, since)
         ]
+        who: Origin = "operator" if unseen and await self._was_brought_back(active, since) else "network"
         self._unwatched_since = None
         for depth in unseen:
-            self.counts.add("network", depth)
-            log.warning("reorganisation: %d blocks came and left the active chain between two looks; network", depth)
+            self.counts.add(who, depth)
+            log.warning(
+                "reorganisation: %d blocks came and left the active chain between two looks; origin %s", depth, who
+            )
         return sum(unseen)
+
+    async def _was_brought_back(self, active: Block, since: Block) -> bool:
+        """Whether a block that joined since a look is one that a person had put away."""
+        block_hash: str | None = active.hash
+        for _ in range(WINDOW):
+            if block_hash is None or block_hash == since.hash:
+                return False
+            if block_hash in self.invalid:
+                return True
+            block_hash = (await self._node.header(block_hash)).previousblockhash
+        return False
 
     async def _is_unseen(self, tip: ChainTip, since: Block) -> bool:
         """Whether no block of a branch was seen; where its lower part was, the known reorganisation gets deeper."""
