@@ -63,7 +63,8 @@ def test_the_unit_says_what_the_program_relies_on() -> None:
     assert service["Type"] == "notify"
     assert int(service["WatchdogSec"]) > 0
     assert service["ExecReload"] == "kill -HUP $MAINPID"
-    assert service["ExecStart"].split()[1:] == ["%i", "--config.file", "/etc/chainwatch/%i.yml"]
+    assert service["ExecStart"].split()[1:] == ["$FAMILY", "--config.file", "/etc/chainwatch/%i.yml"]
+    assert service["Environment"] == "FAMILY=bitcoin"
     assert service["StateDirectory"] == "chainwatch/%i"
     assert int(service["TimeoutStopSec"]) == 5
 

@@ -1,5 +1,6 @@
 """What the collectors make of blocks, branches, fees and mining."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ from chainwatch.errors import Unsupported
 from chainwatch.families.bitcoin.collectors import (
     block,
     block_template,
+    blockchain,
     chain_tips,
     chainstates,
     deployments,
@@ -26,6 +28,26 @@ from tests.unit.bitcoin.fake_node import (
     recorded,
     watched,
 )
+
+# The best chain
+
+
+@pytest.mark.parametrize(
+    ("behind", "tip_age", "syncing"),
+    [(0, 3600, 0), (500_000, 365 * 86400, 1), (40, 3600, 0), (0, 30 * 86400, 0)],
+    ids=["in step", "catches up", "stuck on a young chain", "an old chain without new headers"],
+)
+async def test_a_node_that_does_not_say_whether_it_syncs(behind: int, tip_age: int, syncing: int) -> None:
+    info = recorded("bitcoinsv", "getblockchaininfo")
+    async with FakeNode(FIXTURES / "bitcoinsv") as fake, watched(fake) as node:
+        fake.answers["getblockchaininfo"] = {
+            **info,
+            "headers": info["blocks"] + behind,
+            "mediantime": int(time.time()) - tip_age,
+        }
+        made = await collect(blockchain.BlockchainCollector(node))
+        assert made["chainwatch_syncing"] == {(): syncing}
+
 
 # Fees, mining, templates
 

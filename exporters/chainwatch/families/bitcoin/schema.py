@@ -42,6 +42,7 @@ class NetworkInfo(Struct):
     subversion: str
     timeoffset: int | None = None
     networkactive: bool | None = None
+    localrelay: bool | None = None
     connections: int | None = None
     connections_in: int | None = None  # 0.21+, not in Bitcoin SV
     connections_out: int | None = None

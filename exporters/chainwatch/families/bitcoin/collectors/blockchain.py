@@ -1,6 +1,7 @@
 """The best chain as the node sees it, and how far it is, from getblockchaininfo."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from prometheus_client import Metric
@@ -30,6 +31,9 @@ PRUNE_TARGET = gauge("bitcoin_prune_target_bytes", "Size the node prunes to, fro
 MEDIAN_TIME = gauge(
     "bitcoin_tip_median_timestamp_seconds", "Median time of the last 11 blocks, from getblockchaininfo.mediantime."
 )
+
+# Core's -maxtipage, beyond which a node that starts is in its initial block download.
+MAX_TIP_AGE_SECONDS = 24 * 3600
 
 
 @BITCOIN.register("blockchain")
@@ -73,7 +77,12 @@ class BlockchainCollector(Collector[BitcoinNode]):
 
 
 def _syncing(info: BlockchainInfo) -> bool:
-    """Whether the node catches up; Bitcoin SV does not say, so headers without their blocks must tell."""
+    """Whether the node catches up.
+
+    Bitcoin SV does not say, so headers without their blocks must tell, and only where the tip is old too, as in Core's
+    own test: a node that is stuck on a young chain must not pass for one that catches up.
+    """
     if info.initialblockdownload is not None:
         return info.initialblockdownload
-    return info.headers - info.blocks > 1
+    old = info.mediantime is not None and time.time() - info.mediantime > MAX_TIP_AGE_SECONDS
+    return old and info.headers - info.blocks > 1

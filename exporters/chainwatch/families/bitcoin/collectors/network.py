@@ -14,6 +14,10 @@ ACTIVE = gauge(
     "bitcoin_network_active",
     "0 while an operator has switched the network off (setnetworkactive), from getnetworkinfo.networkactive.",
 )
+LOCAL_RELAY = gauge(
+    "bitcoin_local_relay",
+    "0 when the node asks its peers for no transactions (blocksonly), from getnetworkinfo.localrelay.",
+)
 REACHABLE = gauge(
     "bitcoin_network_reachable",
     "1 when the node's settings let it connect to the network, from getnetworkinfo.networks.reachable.",
@@ -43,13 +47,14 @@ WARNING_TEXTS = {
 
 @BITCOIN.register("network")
 class NetworkCollector(Collector[BitcoinNode]):
-    """Network switched on, networks within reach, warnings by kind."""
+    """Network switched on, transactions relayed, networks within reach, warnings by kind."""
 
     async def collect(self) -> Iterable[Metric]:
         """Ask getnetworkinfo."""
         info = await self.node.network_info()
         return [
             *ACTIVE.sample(info.networkactive),
+            *LOCAL_RELAY.sample(info.localrelay),
             *REACHABLE.samples({(net.name,): net.reachable for net in info.networks if net.name in NETWORKS}),
             *WARNINGS.samples(_by_kind(info.warnings)),
         ]
