@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ class Connection:
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         self._connection.request(method, path, body, headers)
+        # Bitcoin SV sends head and body of its answer apart, and waits for our acknowledgement in between.
+        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         response = self._connection.getresponse()
         answer = response.read()
         if response.status != 200:
