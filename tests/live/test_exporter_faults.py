@@ -186,8 +186,14 @@ def test_a_zmq_stream_that_withholds_blocks_or_ends_is_told_while_the_tip_is_fol
     relay = ZmqRelay(world.sv.zmq_url)
     relay.url = world.relay.url
     with relay:
+        # A stream that was deaf is sound with the first message that it brings.
+        wait_until(
+            lambda: world.sv.mine(1) and world.watch_sv.page().get("chainwatch_stream_connected", stream="zmq") == 1,
+            "a block to be heard of",
+            timeout=60,
+            interval=1,
+        )
         world.site.resolved("ChainwatchStreamDown", watch, stream="zmq")
-        world.sv.mine(1)
         world.site.resolved("ChainwatchStreamSilent", watch, stream="zmq")
         assert world.site.told(watch, "critical") == set()
 

@@ -43,7 +43,10 @@ def test_a_frozen_node_costs_its_values_and_not_the_scrape(litecoind: Litecoind,
         assert len(gauges_of_the_node(healthy)) > 40
         litecoind.freeze()
         for _ in range(2):
-            assert_away(*scrape(exporter))
+            page, seconds = scrape(exporter)
+            assert_away(page, seconds)
+            # Told in the same page: by this the rules know a node that hangs from one that is down.
+            assert page.value("chainwatch_rpc_failures_total", method="getblockchaininfo", reason="timeout") >= 1
         litecoind.thaw()
         exporter.wait_value("chainwatch_up", 1, timeout=5)
 

@@ -85,6 +85,9 @@ def test_warnings_can_be_muted_at_night_as_the_comment_says(tmp_path: Path) -> N
 
 ROUTES = [
     ("ChainwatchNodeDown", "pager"),
+    ("ChainwatchNodeStalled", "pager"),
+    ("ChainwatchNodeNotStarting", "pager"),
+    ("ChainwatchSyncStuck", "pager"),
     ("ChainwatchTargetDown", "pager"),
     ("ChainwatchDeepReorg", "pager"),
     ("ChainwatchChainTipStaleCritical", "pager"),
@@ -246,11 +249,16 @@ INHIBITION = [
     ("ChainwatchTargetDown", "ChainwatchNodeDown", "suppressed"),
     ("ChainwatchTargetDown", "ChainwatchStreamDown", "suppressed"),
     ("ChainwatchNodeHanging", "BitcoinRpcQueueFull", "suppressed"),
+    ("ChainwatchNodeHanging", "ChainwatchNodeStalled", "suppressed"),
+    ("ChainwatchNodeStalled", "ChainwatchCollectorFailing", "suppressed"),
+    ("ChainwatchNodeNotStarting", "ChainwatchNodeWarmingUp", "suppressed"),
     ("ChainwatchNodeIsolated", "ChainwatchPeersFew", "suppressed"),
+    ("ChainwatchNodeIsolated", "ChainwatchSyncStuck", "suppressed"),
     ("ChainwatchNodeBehind", "ChainwatchNodeTipStale", "suppressed"),
     ("BitcoinInvalidTip", "BitcoinInvalidBlock", "suppressed"),
     ("ChainwatchNodeDown", "ChainwatchDeepReorg", "active"),
     ("ChainwatchNodeDown", "ChainwatchTargetDown", "active"),
+    ("ChainwatchNodeStalled", "ChainwatchDeepReorg", "active"),
     ("ChainwatchCollectorFailing", "ChainwatchStreamDown", "active"),
 ]
 

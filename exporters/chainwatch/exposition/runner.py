@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # A collector that was told to stop and goes on for so long has lost its way.
 STUCK_SECONDS = 30.0
+# One that is told to stop does so at once, or is not waited for.
+GIVING_UP_SECONDS = 0.05
 
 
 class Source(Protocol):
@@ -77,6 +79,9 @@ class Runner:
             self.last_finished = time.time()
         finally:
             unwanted = [name for name, run in runs.items() if self._leave(name, run)]
+        if unwanted:
+            # What they waited for is given up, and counted, before the page is written.
+            await asyncio.wait([runs[name].task for name in unwanted], timeout=GIVING_UP_SECONDS)
         for name in unwanted:
             self._note(name, outcomes[name])
         self._tell()

@@ -12,9 +12,12 @@ class Stream(Protocol):
     """What is known about one stream; see `chainwatch.streams.health`."""
 
     name: str
-    connected: bool
     last_event_timestamp: float | None
     gaps: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is open and tells what there is to tell."""
 
 
 def stream_metrics(streams: Iterable[Stream]) -> Iterable[Metric]:

@@ -242,6 +242,15 @@ class LogFollower:
         """Lines that were longer than 64 KiB and were cut to that."""
         return self._lines.cut
 
+    def silent(self) -> None:
+        """Note that something happened which should be in this file and is not; the next line makes up for it."""
+        if self.health.connected:
+            self.health.silent()
+            self._say(
+                logging.WARNING,
+                f"{self.path}: silent although the node has new blocks. Does this node write its log there?",
+            )
+
     async def run(self) -> None:
         """Follow the file until cancelled; waits for a file that is missing or may not be read."""
         # Reads happen in a thread of their own: a disk that hangs must not hang the scrape.
@@ -280,9 +289,11 @@ class LogFollower:
 
     def _take(self, step: Step) -> None:
         self.health.up()
-        self._say(logging.INFO, f"{self.path}: following it")
         if step.data:
             self.health.event()
+        if not self.health.deaf:
+            self._say(logging.INFO, f"{self.path}: following it")
+        if step.data:
             lines = self._lines.feed(step.data)
         elif step.ended:
             lines = self._lines.finish()

@@ -80,7 +80,11 @@ class Subscription:
         self._complained: set[str] = set()
 
     def renew(self) -> None:
-        """Subscribe afresh: the stream is silent although its publisher has something to say."""
+        """Subscribe afresh: the stream is silent although its publisher has something to say.
+
+        It counts as connected again when a message arrives: that a connection comes about proves nothing.
+        """
+        self._health.silent()
         self._health.down()
         self._renew.set()
 

@@ -19,11 +19,11 @@ from msgspec import structs
 
 from chainwatch.config import Log, Secret, State, Web, WebConfigFile
 from chainwatch.errors import MethodNotFound
+from chainwatch.exposition.report import Finding, Level, fail, ok, render, skip, verdict, warn
 from chainwatch.families.bitcoin import methods
 from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.collectors.mempool import MempoolCollector
 from chainwatch.families.bitcoin.diagnosis import access, machine, node, reach, scrape, zmq_check
-from chainwatch.families.bitcoin.diagnosis.report import Finding, Level, fail, ok, render, skip, verdict, warn
 from chainwatch.families.bitcoin.doctor import diagnose, examine
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo

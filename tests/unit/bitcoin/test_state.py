@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch.exposition.state_file import MAX_BYTES, StateFile
 from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, Block
-from chainwatch.families.bitcoin.tracker.state import MAX_BYTES, State, StateFile
+from chainwatch.families.bitcoin.tracker.state import State
 
 
 def hash_of(number: int) -> str:
@@ -30,21 +31,26 @@ def state(tip: int = 5, blocks: int = 3) -> State:
     )
 
 
+async def save(file: StateFile[State], what: State) -> bool:
+    file.put(what)
+    return await file.flush()
+
+
 async def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "state.json")
+    file = StateFile(tmp_path / "state.json", State)
 
     assert file.load() is None
-    assert await file.save(state())
+    assert await save(file, state())
 
-    assert StateFile(tmp_path / "state.json").load() == state()
+    assert StateFile(tmp_path / "state.json", State).load() == state()
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_full_window_with_mainnet_work_fits_with_room_to_spare(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "state.json")
+    file = StateFile(tmp_path / "state.json", State)
 
-    await file.save(state(tip=900_000, blocks=WINDOW))
+    await save(file, state(tip=900_000, blocks=WINDOW))
 
     assert (tmp_path / "state.json").stat().st_size < MAX_BYTES / 10
     assert file.load() == state(tip=900_000, blocks=WINDOW)
@@ -84,7 +90,7 @@ def test_a_file_that_cannot_be_trusted_is_named_in_the_log_and_ignored(
     path = tmp_path / "state.json"
     path.write_bytes(damaged()[name])
 
-    assert StateFile(path).load() is None
+    assert StateFile(path, State).load() is None
 
     [record] = caplog.records
     assert str(path) in record.getMessage()
@@ -95,7 +101,7 @@ def test_a_file_that_cannot_be_trusted_is_named_in_the_log_and_ignored(
 def test_a_folder_in_the_files_place_is_named_in_the_log_and_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert StateFile(tmp_path).load() is None
+    assert StateFile(tmp_path, State).load() is None
 
     assert "cannot read it (Is a directory)" in caplog.text
 
@@ -119,20 +125,20 @@ async def test_a_full_disk_keeps_the_old_file_says_so_once_and_is_tried_again(
     tmp_path: Path, full_disk: list[bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    file = StateFile(tmp_path / "state.json")
+    file = StateFile(tmp_path / "state.json", State)
     full_disk[0] = False
-    await file.save(state(tip=5))
+    await save(file, state(tip=5))
     full_disk[0] = True
 
-    assert not await file.save(state(tip=6))
-    assert not await file.save(state(tip=7))
+    assert not await save(file, state(tip=6))
+    assert not await save(file, state(tip=7))
 
     assert file.load() == state(tip=5)
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
     [record] = caplog.records
     assert "No space left on device" in record.getMessage()
     full_disk[0] = False
-    assert await file.save(state(tip=8))
+    assert await save(file, state(tip=8))
     assert file.load() == state(tip=8)
     assert caplog.records[-1].getMessage().endswith("written again")
 
@@ -140,7 +146,7 @@ async def test_a_full_disk_keeps_the_old_file_says_so_once_and_is_tried_again(
 async def test_a_missing_folder_costs_the_file_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not await StateFile(tmp_path / "absent" / "state.json").save(state())
+    assert not await save(StateFile(tmp_path / "absent" / "state.json", State), state())
 
     assert "No such file or directory" in caplog.text
 
@@ -150,26 +156,26 @@ async def test_the_temporary_file_is_never_written_through_a_link(tmp_path: Path
     victim.write_text("precious")
     (tmp_path / "state.json.tmp").symlink_to(victim)
 
-    await StateFile(tmp_path / "state.json").save(state())
+    await save(StateFile(tmp_path / "state.json", State), state())
 
     assert victim.read_text() == "precious"
 
 
 async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "state.json")
-    await file.save(state())
+    file = StateFile(tmp_path / "state.json", State)
+    await save(file, state())
     done = asyncio.Event()
 
     async def read() -> int:
         reads = 0
         while not done.is_set():
-            assert StateFile(tmp_path / "state.json").load() is not None
+            assert StateFile(tmp_path / "state.json", State).load() is not None
             reads += 1
             await asyncio.sleep(0)
         return reads
 
     reader = asyncio.create_task(read())
     for tip in range(10, 40):
-        await file.save(state(tip=tip, blocks=8))
+        await save(file, state(tip=tip, blocks=8))
     done.set()
     assert await reader > 30

@@ -1,5 +1,6 @@
 """The tracker on a node without ZMQ: blocks and reorganisations found by looking."""
 
+import asyncio
 import logging
 import time
 
@@ -10,7 +11,7 @@ from chainwatch.families.bitcoin.client import RpcError
 from chainwatch.families.bitcoin.tracker.active_chain import WINDOW
 from chainwatch.families.bitcoin.tracker.chain_rpc import MAX_WALK
 from tests.unit.bitcoin.fake_chain import FakeChain
-from tests.unit.bitcoin.watching import hurry, until, watching
+from tests.unit.bitcoin.watching import hurry, settings, until, watching
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,57 @@ async def test_a_node_far_ahead_is_counted_by_height_and_not_walked(chain: FakeC
         assert watch.reorgs() == {}
         await watch.settled()
         assert len(watch.tracker._chain) == WINDOW
+
+
+async def test_blocks_of_catching_up_are_counted_but_not_in_the_totals(chain: FakeChain) -> None:
+    async with watching(chain) as watch:
+        await watch.settled()
+        chain.mine(3, seconds_ago=2 * 86400)
+        await watch.settled()
+        assert watch.value("bitcoin_blocks_connected_total") == 3
+        chain.mine(1)
+        await until(lambda: watch.value("bitcoin_connected_transactions_total"))
+
+        assert watch.value("bitcoin_connected_transactions_total") == chain.stats["txs"]
+
+
+async def test_it_is_known_after_which_look_the_tip_moved(chain: FakeChain) -> None:
+    async with watching(chain) as watch:
+        await watch.settled()
+        assert watch.tracker.moved_after is None
+        before = time.time()
+        await watch.looks()
+        chain.mine(1)
+        mined = time.time()
+        await watch.settled()
+
+        assert watch.tracker.moved_after is not None
+        assert before <= watch.tracker.moved_after <= mined
+
+
+async def test_a_new_poll_interval_is_taken_over_at_once(chain: FakeChain) -> None:
+    async with watching(chain, poll=3600) as watch:
+        await until(lambda: watch.value("chainwatch_stream_connected", stream="poll") == 1)
+        await asyncio.sleep(0.1)  # now it waits for its hour
+        watch.tracker.configure(settings(poll=0.01))
+        await watch.looks(5)
+
+
+# Another node
+
+
+async def test_the_chain_of_another_node_is_not_what_became_of_the_first_ones(chain: FakeChain) -> None:
+    async with watching(chain) as watch:
+        await watch.settled()
+        chain.reorganise(2, 3)
+        watch.tracker.other_node()
+        await watch.settled()
+
+        assert watch.reorgs() == {}
+        assert watch.tip.hash == chain.tip
+        chain.reorganise(1, 2, "later")
+        await watch.settled()
+        assert watch.reorgs() == {"network": {1: 1}}
 
 
 async def test_first_seen_is_now_for_a_block_that_arrives_and_never_fresh_for_an_old_tip() -> None:

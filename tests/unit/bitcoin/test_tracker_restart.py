@@ -2,12 +2,16 @@
 
 import json
 import logging
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from chainwatch import errors
-from chainwatch.families.bitcoin.tracker.state import StateFile
+from chainwatch.exposition import state_file
+from chainwatch.exposition.state_file import StateFile
+from chainwatch.families.bitcoin.tracker.state import State
 from chainwatch.families.bitcoin.tracker.tracker import Tracker
 from tests.unit.bitcoin.fake_chain import FakeChain
 from tests.unit.bitcoin.watching import hurry, settings, until, value, watching
@@ -59,7 +63,7 @@ async def test_the_chain_is_known_before_the_node_answers(chain: FakeChain, stat
     await follow_until_saved(chain, state)
 
     chain.error = errors.NodeUnreachable("connection refused")
-    restarted = Tracker(chain, settings(), StateFile(state))  # type: ignore[arg-type]
+    restarted = Tracker(chain, settings(), StateFile(state, State))  # type: ignore[arg-type]
 
     assert restarted.chain_label == "bitcoin-regtest"
     assert Tracker(chain, settings()).chain_label is None  # type: ignore[arg-type]
@@ -182,6 +186,62 @@ async def test_the_state_of_another_client_with_the_same_genesis_is_not_used(
         assert "the node is on bitcoinsv-regtest, what is remembered belongs to bitcoin-regtest" in caplog.text
 
 
+async def test_the_blocks_of_another_node_are_not_used_and_what_was_counted_is(
+    chain: FakeChain, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with watching(chain, state) as watch:
+        await watch.settled()
+        chain.reorganise(1, 2)
+        await watch.settled()
+        await until(lambda: '"network"' in state.read_text())
+    chain.reorganise(2, 3, "the other node's branch")
+    chain.address = "192.0.2.7:8332"
+    async with watching(chain, state) as watch:
+        await watch.settled()
+
+        assert watch.reorgs() == {"network": {1: 1}}
+        assert "is from 127.0.0.1:8332, another node" in caplog.text
+        await until(lambda: "192.0.2.7:8332" in state.read_text())
+
+
+async def test_a_disk_that_hangs_holds_up_nothing_but_the_state_file(
+    chain: FakeChain, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, released = os.fsync, threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (released.wait(), real(descriptor)))
+    try:
+        async with watching(chain, state) as watch:
+            await watch.settled()
+            for _ in range(3):
+                chain.mine(1)
+                await watch.settled()
+            chain.reorganise(2, 3)
+            await watch.settled()
+
+            assert watch.value("bitcoin_blocks_connected_total") == 6
+            assert watch.reorgs() == {"network": {2: 1}}
+            assert not state.exists()
+            released.set()
+            await until(lambda: state.exists() and chain.tip in state.read_text())
+    finally:
+        released.set()
+
+
+async def test_what_was_not_written_yet_is_written_at_the_end(
+    chain: FakeChain, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_file, "PAUSE", 3600)
+    async with watching(chain, state) as watch:
+        await watch.settled()
+        await until(state.exists)
+        chain.mine(1)
+        await watch.settled()
+        assert chain.tip not in state.read_text()
+
+    assert chain.tip in state.read_text()
+
+
 async def test_a_damaged_file_is_a_clean_start_and_is_written_anew(
     chain: FakeChain, state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,7 +249,7 @@ async def test_a_damaged_file_is_a_clean_start_and_is_written_anew(
     async with watching(chain, state) as watch:
         await watch.settled()
         assert watch.reorgs() == {}
-        await until(lambda: StateFile(state).load() is not None)
+        await until(lambda: StateFile(state, State).load() is not None)
     assert "starting without it" in caplog.text
 
 

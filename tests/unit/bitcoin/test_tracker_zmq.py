@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from chainwatch import errors
+from chainwatch.families.bitcoin.settings import BitcoinSettings, Rpc
 from chainwatch.families.bitcoin.tracker import tracker
-from chainwatch.families.bitcoin.tracker.zmq_feed import MAX_EVENTS, BlockEvent, ZmqFeed
+from chainwatch.families.bitcoin.tracker.zmq_feed import MAX_EVENTS, BlockEvent, ZmqFeed, reachable
 from tests.unit.bitcoin.fake_chain import FakeChain
 from tests.unit.bitcoin.watching import Watch, hurry, settings, until, watching
 from tests.unit.zmq_publisher import Publisher
@@ -151,14 +154,78 @@ async def test_a_silent_stream_is_noticed_by_polling_and_subscribed_afresh(
         chain.mine(2)
         await until(lambda: watch.value("bitcoin_blocks_connected_total") == 2)
         assert "ZMQ is silent" in caplog.text
-        await subscribed(watch, node)
+        await until(node.subscriptions)
+        await until(lambda: watch.tracker._feed.health and watch.tracker._feed.health.is_open)
+        # Whoever has missed a block and said nothing since is not sound, however well the connection stands.
+        chain.mine(1)
+        await until(lambda: watch.value("bitcoin_blocks_connected_total") == 3)
+        assert watch.value("chainwatch_stream_connected", stream="zmq") == 0
         [block] = chain.mine(1)
         node.send("hashblock", bytes.fromhex(block))
         node.connect(block)
-        await until(lambda: watch.value("bitcoin_blocks_connected_total") == 3)
+        await until(lambda: watch.value("bitcoin_blocks_connected_total") == 4)
 
-        assert watch.value("chainwatch_stream_connected", stream="zmq") == 1
+        await until(lambda: watch.value("chainwatch_stream_connected", stream="zmq") == 1)
         assert caplog.text.count("ZMQ is silent") == 1
+
+
+async def test_a_move_that_zmq_was_given_time_to_tell_of_happened_before_that_time(
+    chain: FakeChain, node: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker, "GRACE", 0.2)
+    publish(chain, node, "hashblock")
+    async with following(chain, node, poll=0.01) as watch:
+        mined = time.time()
+        chain.mine(1)
+        await until(lambda: watch.value("bitcoin_blocks_connected_total") == 1)
+
+        assert watch.tracker.moved_after is not None
+        assert watch.tracker.moved_after <= mined
+
+
+async def test_what_the_node_before_publishes_is_not_news_of_the_next(chain: FakeChain, node: Publisher) -> None:
+    publish(chain, node, "sequence")
+    async with following(chain, node, poll=0.02) as watch:
+        chain.forbidden["getzmqnotifications"] = errors.NodeTimeout("no answer yet where the next publishes")
+        watch.tracker.other_node()
+        await until(lambda: watch.value("chainwatch_stream_connected", stream="zmq") == 0)
+        await watch.settled()
+        node.disconnect(chain.tip)
+        await asyncio.sleep(0.1)
+        await watch.looks()
+
+        assert watch.value("bitcoin_blocks_disconnected_total") == 0
+        del chain.forbidden["getzmqnotifications"]
+        watch.tracker.configure(settings(poll=0.02, zmq=True))
+        await subscribed(watch, node)
+
+
+class SlowToTell(FakeChain):
+    """A node whose answer about ZMQ takes until `told` is set."""
+
+    told: asyncio.Event
+
+    async def call(self, method: str, *params: Any, into: Any = Any) -> Any:
+        answer = await super().call(method, *params, into=into)
+        if method == self.zmq_method:
+            await self.told.wait()
+        return answer
+
+
+async def test_an_answer_of_the_node_before_is_not_where_the_next_publishes(node: Publisher) -> None:
+    chain = SlowToTell()
+    chain.told = asyncio.Event()
+    publish(chain, node, "sequence")
+    async with watching(chain, zmq=True) as watch:
+        await until(lambda: chain.asked["getzmqnotifications"])
+        await watch.settled()
+        with Publisher() as other:
+            publish(chain, other, "sequence")
+            watch.tracker.other_node()
+            chain.told.set()
+            await subscribed(watch, other)
+
+            assert not node.subscriptions()
 
 
 async def test_zmq_that_is_merely_slower_than_a_poll_is_not_silent(
@@ -298,6 +365,21 @@ async def test_a_publisher_that_listens_everywhere_is_reached_at_the_nodes_host(
         chain.zmq = [{"type": "pubhashblock", "address": f"tcp://{host}:{node.port}"}]
         async with watching(chain, zmq=True) as watch:
             await subscribed(watch, node)
+
+
+@pytest.mark.parametrize(
+    ("published", "rpc", "seen"),
+    [
+        ("tcp://0.0.0.0:28332", "http://192.0.2.7:8332", "tcp://192.0.2.7:28332"),
+        ("tcp://*:28332", "http://node.example:8332", "tcp://node.example:28332"),
+        ("tcp://[::]:28332", "http://[2001:db8::1]:8332", "tcp://[2001:db8::1]:28332"),
+        ("tcp://:28332", "http://192.0.2.7:8332", "tcp://192.0.2.7:28332"),
+        ("tcp://127.0.0.1:28332", "http://192.0.2.7:8332", "tcp://127.0.0.1:28332"),
+        ("ipc:///run/node.sock", "http://192.0.2.7:8332", "ipc:///run/node.sock"),
+    ],
+)
+def test_a_publisher_is_looked_for_where_the_node_is(published: str, rpc: str, seen: str) -> None:
+    assert reachable(published, BitcoinSettings(rpc=Rpc(url=rpc))) == seen
 
 
 async def test_addresses_that_zmq_should_not_open_are_left_alone(chain: FakeChain) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch.exposition import state_file
+from chainwatch.exposition.state_file import StateFile
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Zmq
 from chainwatch.families.bitcoin.settings import Tracker as TrackerSettings
 from chainwatch.families.bitcoin.tracker import reorgs, tracker
 from chainwatch.families.bitcoin.tracker.active_chain import Block
 from chainwatch.families.bitcoin.tracker.reorgs import Origin
-from chainwatch.families.bitcoin.tracker.state import StateFile
+from chainwatch.families.bitcoin.tracker.state import State
 from chainwatch.families.bitcoin.tracker.tracker import Tracker
 from tests.unit.bitcoin.fake_chain import FakeChain
 
@@ -72,7 +74,7 @@ async def until(condition: Callable[[], object], seconds: float = 15) -> None:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that are meant for a real node."""
     monkeypatch.setattr(tracker, "MIN_PAUSE", 0.005)
-    monkeypatch.setattr(tracker, "STATE_PAUSE", 0.0)
+    monkeypatch.setattr(state_file, "PAUSE", 0.0)
     monkeypatch.setattr(reorgs, "SETTLE", SETTLE)
 
 
@@ -83,7 +85,8 @@ def settings(poll: float = 0.01, *, zmq: bool = False, zmq_url: str | None = Non
 @asynccontextmanager
 async def watching(chain: FakeChain, state: Path | None = None, **how: object) -> AsyncIterator[Watch]:
     """Run a tracker on this chain; its state file is `state`."""
-    running = Tracker(chain, settings(**how), StateFile(state) if state else None)  # type: ignore[arg-type]
+    file = StateFile(state, State) if state else None
+    running = Tracker(chain, settings(**how), file)  # type: ignore[arg-type]
     task = asyncio.create_task(running.run())
     watch = Watch(chain, running)
     try:

@@ -13,6 +13,6 @@ FAMILY = Family(
     check=check,
     collectors=BITCOIN,
     start=BitcoinExporter,
-    needs_restart=frozenset({"web", "state", "zmq", "tracker", "log.file"}),
+    needs_restart=frozenset({"web", "state", "log.file"}),
     doctor=diagnose,
 )

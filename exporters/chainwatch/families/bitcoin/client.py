@@ -173,7 +173,11 @@ class BitcoinRpc:
         """Free the slot and the connection of a request when the last who waited for it is gone."""
         if not future.cancelled():
             future.exception()  # whoever asked may be gone: not an error that nobody looked at
-        elif call.task in self._tasks and not any(other.wanted for other in self._tasks[call.task]):
+            return
+        if not call.done and not call.wanted:
+            # Counted now: the page of a scrape that waited in vain must say why.
+            self._fail([call], errors.NodeTimeout(f"{self._asked([call])}: given up before an answer came"))
+        if call.task in self._tasks and not any(other.wanted for other in self._tasks[call.task]):
             call.task.cancel()
 
     def _join(self, method: str, params: tuple[Any, ...]) -> _Call:

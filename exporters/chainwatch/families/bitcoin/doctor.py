@@ -9,9 +9,9 @@ from collections.abc import Generator, Iterator
 
 from chainwatch import __version__
 from chainwatch.errors import ConfigError
+from chainwatch.exposition.report import Finding, Level, fail, printable, render, skip, verdict
 from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.diagnosis import access, machine, node, reach, scrape, zmq_check
-from chainwatch.families.bitcoin.diagnosis.report import Finding, Level, fail, printable, render, skip, verdict
 from chainwatch.families.bitcoin.oneoff import OneOff
 from chainwatch.families.bitcoin.settings import BitcoinSettings
 

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from chainwatch.exposition.family import Exporter
 from chainwatch.exposition.runner import Source
+from chainwatch.exposition.state_file import StateFile, state_folder
 from chainwatch.families.bitcoin.chains import UNKNOWN
 from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.log.node_log import NodeLog
 from chainwatch.families.bitcoin.node import BitcoinNode
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.tracker.state import StateFile
+from chainwatch.families.bitcoin.tracker.state import State
 from chainwatch.families.bitcoin.tracker.tracker import Tracker
 
 STATE_FILE_NAME = "bitcoin.json"
-# Set by systemd for a unit with StateDirectory; several folders are separated by colons.
-STATE_ENVIRONMENT = "STATE_DIRECTORY"
 
 
 class BitcoinExporter(Exporter[BitcoinSettings]):
-    """Holds the node's client, its tracker, and its log where that is followed."""
+    """Holds the node's client, its tracker, and its log where that is followed.
+
+    Raises `ConfigError` where another exporter has the state file.
+    """
 
     def __init__(self, settings: BitcoinSettings) -> None:
+        folder = state_folder(settings.state.dir)
+        self._state = StateFile(folder / STATE_FILE_NAME, State) if folder else None
+        if self._state:
+            self._state.lock()
         rpc = BitcoinRpc(settings.rpc)
-        tracker = Tracker(rpc, settings, _state_file(settings))
+        tracker = Tracker(rpc, settings, self._state)
         self._node = BitcoinNode(settings, rpc, tracker)
-        self._log = NodeLog(settings.log.file, rpc) if settings.log.file else None
+        self._log = NodeLog(settings.log.file, rpc, lambda: tracker.moved_after) if settings.log.file else None
 
     @property
     def node(self) -> BitcoinNode:
@@ -63,15 +67,14 @@ class BitcoinExporter(Exporter[BitcoinSettings]):
 
     def configure(self, settings: BitcoinSettings) -> None:
         """Take over the way to log in, and what is configured of the chain."""
+        if settings.rpc.url != self._node.settings.rpc.url:
+            self._node.tracker.other_node()
         self._node.rpc.configure(settings.rpc)
         self._node.tracker.configure(settings)
         self._node.settings = settings
 
     async def close(self) -> None:
-        """Close the RPC connections."""
+        """Close the RPC connections, and let go of the state file."""
+        if self._state:
+            self._state.close()
         await self._node.rpc.close()
-
-
-def _state_file(settings: BitcoinSettings) -> StateFile | None:
-    folder = settings.state.dir or os.environ.get(STATE_ENVIRONMENT, "").partition(":")[0]
-    return StateFile(Path(folder) / STATE_FILE_NAME) if folder else None

@@ -11,10 +11,10 @@ from msgspec import Raw
 
 from chainwatch import errors
 from chainwatch.exposition.collector import Registration
+from chainwatch.exposition.report import Finding, fail, ok
 from chainwatch.families.bitcoin import methods
 from chainwatch.families.bitcoin.client import MAX_REQUESTS
 from chainwatch.families.bitcoin.diagnosis.node import attempt
-from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok
 from chainwatch.families.bitcoin.node import BitcoinNode
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
 from chainwatch.families.bitcoin.settings import BitcoinSettings

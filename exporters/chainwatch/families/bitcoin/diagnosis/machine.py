@@ -12,10 +12,10 @@ from pathlib import Path
 from chainwatch.errors import ConfigError
 from chainwatch.exposition import web_config
 from chainwatch.exposition.metrics import Definition
+from chainwatch.exposition.report import Finding, fail, ok, warn
+from chainwatch.exposition.state_file import state_folder
 from chainwatch.families.bitcoin.diagnosis.node import Facts, RpcInfo
-from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, warn
 from chainwatch.families.bitcoin.diagnosis.scrape import names
-from chainwatch.families.bitcoin.exporter import STATE_ENVIRONMENT
 from chainwatch.families.bitcoin.log import metrics as log_metrics
 from chainwatch.families.bitcoin.log.metrics import LogMetrics
 from chainwatch.families.bitcoin.settings import BitcoinSettings
@@ -34,8 +34,8 @@ def examine(settings: BitcoinSettings, facts: Facts | None) -> Iterator[Finding]
 
 
 def _state(settings: BitcoinSettings) -> Finding:
-    folder = settings.state.dir or Path(os.environ.get(STATE_ENVIRONMENT, "").partition(":")[0])
-    if folder == Path():
+    folder = state_folder(settings.state.dir)
+    if folder is None:
         return ok(
             "state",
             "No state folder: a reorganisation while the exporter restarts goes unseen. Under systemd there is one; "

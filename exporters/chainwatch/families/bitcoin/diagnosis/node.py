@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from chainwatch import errors
+from chainwatch.exposition.report import Finding, fail, ok, skip, warn
 from chainwatch.families.bitcoin.chains import identify
 from chainwatch.families.bitcoin.client import MAX_REQUESTS
-from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, skip, warn
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
 from chainwatch.families.bitcoin.settings import BitcoinSettings

@@ -16,7 +16,7 @@ from msgspec import Raw
 from yarl import URL
 
 from chainwatch import errors
-from chainwatch.families.bitcoin.diagnosis.report import Finding, Level, fail, ok, warn
+from chainwatch.exposition.report import Finding, Level, fail, ok, warn
 from chainwatch.families.bitcoin.oneoff import OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo
 from chainwatch.families.bitcoin.settings import Rpc

@@ -12,11 +12,12 @@ from prometheus_client import Metric
 from chainwatch.errors import Forbidden, NodeError, Unsupported
 from chainwatch.exposition.collector import Registration
 from chainwatch.exposition.metrics import Definition
+from chainwatch.exposition.report import Finding, fail, ok
 from chainwatch.exposition.runner import Outcome, Runner
-from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok
-from chainwatch.families.bitcoin.exporter import BitcoinExporter
+from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.node import BitcoinNode
 from chainwatch.families.bitcoin.settings import BitcoinSettings
+from chainwatch.families.bitcoin.tracker.tracker import Tracker
 
 
 def examine(settings: BitcoinSettings, enabled: Sequence[Registration[BitcoinNode]]) -> Iterator[Finding]:
@@ -47,8 +48,10 @@ def examine(settings: BitcoinSettings, enabled: Sequence[Registration[BitcoinNod
 
 
 async def _run(settings: BitcoinSettings, enabled: Sequence[Registration[BitcoinNode]]) -> Mapping[str, Outcome]:
-    exporter = BitcoinExporter(settings)
-    runner = Runner({registration.name: registration.build(exporter.node) for registration in enabled}, [])
+    rpc = BitcoinRpc(settings.rpc)
+    # Without a state file, which belongs to the exporter that may run beside us.
+    node = BitcoinNode(settings, rpc, Tracker(rpc, settings))
+    runner = Runner({registration.name: registration.build(node) for registration in enabled}, [])
     log = logging.getLogger(Runner.__module__)
     before = log.disabled
     log.disabled = True  # the report says it
@@ -56,7 +59,7 @@ async def _run(settings: BitcoinSettings, enabled: Sequence[Registration[Bitcoin
         await runner.collect(settings.rpc.timeout)
     finally:
         log.disabled = before
-        await exporter.close()
+        await rpc.close()
     return runner.last
 
 

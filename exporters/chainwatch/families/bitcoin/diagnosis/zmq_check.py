@@ -11,16 +11,14 @@ from yarl import URL
 from zmq.utils.monitor import recv_monitor_message
 
 from chainwatch import errors
+from chainwatch.exposition.report import Finding, fail, ok, warn
 from chainwatch.families.bitcoin.diagnosis.node import Facts
-from chainwatch.families.bitcoin.diagnosis.report import Finding, fail, ok, warn
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from chainwatch.families.bitcoin.tracker.zmq_feed import BLOCKS, Publisher
+from chainwatch.families.bitcoin.tracker.zmq_feed import BLOCKS, Publisher, reachable
 
 # A busy chain has several transactions a second; a quiet one may be silent for minutes, which proves nothing.
 LISTEN_SECONDS = 3.0
 LISTEN_TO = (*BLOCKS, "hashtx")
-# A node that listens everywhere names no host: it is where its RPC server is.
-_EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, not bound
 _PASTE = ["zmqpubsequence=tcp://127.0.0.1:28332", "zmqpubhashblock=tcp://127.0.0.1:28332"]
 _WITHOUT = "Blocks are found by polling; what only ZMQ tells (transactions added, removed, replaced) is absent."
 
@@ -75,16 +73,7 @@ def _addresses(settings: BitcoinSettings, published: list[Publisher] | errors.No
         return [settings.zmq.url]
     if isinstance(published, errors.NodeError):
         return []
-    return list(dict.fromkeys(_seen_from_here(settings, entry.address) for entry in published if entry.topic in BLOCKS))
-
-
-def _seen_from_here(settings: BitcoinSettings, address: str) -> str:
-    scheme, _, rest = address.partition("://")
-    host, _, port = rest.rpartition(":")
-    if scheme != "tcp" or host.strip("[]") not in _EVERYWHERE:
-        return address
-    here = URL(settings.rpc.url).host or ""
-    return f"tcp://{f'[{here}]' if ':' in here else here}:{port}"
+    return list(dict.fromkeys(reachable(entry.address, settings) for entry in published if entry.topic in BLOCKS))
 
 
 def _connect(settings: BitcoinSettings, address: str) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ Two sources tell of changes, and one window (`ActiveChain`) takes them both in:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from prometheus_client import Metric
 
 from chainwatch.errors import BadReply, NodeError
 from chainwatch.exposition.metrics import counter
+from chainwatch.exposition.state_file import StateFile
 from chainwatch.exposition.stream_metrics import stream_metrics
 from chainwatch.families.bitcoin.chains import identify
 from chainwatch.families.bitcoin.client import BitcoinRpc
@@ -33,7 +35,7 @@ from chainwatch.families.bitcoin.tracker.block_totals import BlockTotals
 from chainwatch.families.bitcoin.tracker.chain_rpc import ChainRpc, Difference, Header, missing
 from chainwatch.families.bitcoin.tracker.reorg_judge import ReorgJudge
 from chainwatch.families.bitcoin.tracker.reorgs import INVALID
-from chainwatch.families.bitcoin.tracker.state import State, StateFile
+from chainwatch.families.bitcoin.tracker.state import State
 from chainwatch.families.bitcoin.tracker.zmq_feed import BlockEvent, ZmqFeed
 from chainwatch.streams.health import StreamHealth
 
@@ -55,15 +57,14 @@ MIN_PAUSE = 0.1
 MAX_BACKOFF = 15.0
 # Older blocks come from catching up (Core's own limit for initial block download), which hashblock does not announce.
 RECENT = 24 * 3600
-# Seconds between two writes of the state file, and after one that failed. What was not written yet is found again.
-STATE_PAUSE = 1.0
-STATE_RETRY = 30.0
+# Seconds after which to look whether a reorganisation is over.
+JUDGE_PAUSE = 1.0
 
 
 class Tracker:
     """The tip and what became of it; `run` follows, everything else only reads."""
 
-    def __init__(self, rpc: BitcoinRpc, settings: BitcoinSettings, state: StateFile | None = None) -> None:
+    def __init__(self, rpc: BitcoinRpc, settings: BitcoinSettings, state: StateFile[State] | None = None) -> None:
         self._settings = settings
         self._rpc = rpc
         self._node = ChainRpc(rpc)
@@ -83,7 +84,12 @@ class Tracker:
         self._behind_zmq_since: float | None = None
         self._rolled_back = False
         self._unsaved = False
-        self._save_after = 0.0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._following: asyncio.Task[None] | None = None
+        # Unix time of the last look that left the window as the node's chain was.
+        self._agreed: float | None = None
+        # Unix time after which the tip last moved under our eyes; None until it did.
+        self.moved_after: float | None = None
         self._restore()
 
     @property
@@ -113,15 +119,32 @@ class Tracker:
         """Take over new settings."""
         self._settings = settings
         self._feed.configure(settings)
+        self._woken.set()
+
+    def other_node(self) -> None:
+        """From now on the RPC server is another one: its chain is not what became of the chain before.
+
+        A look under way has asked the node before, and is given up. What was counted stays counted.
+        """
+        if self._following is not None and self._tasks is not None:
+            self._following.cancel()
+            self._following = self._tasks.create_task(self._follow(), name="tracker: chain")
+        self._forget()
+        self._interrupted = True
+        self._feed.other_node()
 
     async def run(self) -> None:
         """Follow until cancelled, through every failure of the node."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(), name="tracker: chain")
+            async with asyncio.TaskGroup() as self._tasks:
+                tasks = self._tasks
+                self._following = tasks.create_task(self._follow(), name="tracker: chain")
                 tasks.create_task(self._feed.run(), name="tracker: ZMQ")
                 tasks.create_task(self._totals.run(), name="tracker: block totals")
+                if self._file is not None:
+                    tasks.create_task(self._file.run(), name="tracker: state file")
         finally:
+            self._tasks = None
             self._poll.down()
 
     async def _follow(self) -> None:
@@ -140,7 +163,7 @@ class Tracker:
             except NodeError as error:
                 failures += 1
                 self._node_failed(error, failures)
-            await self._save()
+            self._save()
             await asyncio.sleep(MIN_PAUSE)
             await self._wait(failures)
 
@@ -161,22 +184,26 @@ class Tracker:
             interval *= POLLS_WITH_ZMQ
         if self._behind_zmq_since is not None:
             interval = min(interval, GRACE / 2)
-        if self._reorgs.pending or self._to_save:
-            interval = min(interval, STATE_PAUSE)
-        try:
-            await asyncio.wait_for(self._woken.wait(), interval)
-        except TimeoutError:
-            return
+        if self._reorgs.pending:
+            interval = min(interval, JUDGE_PAUSE)
+        # Not wait_for, which in Python 3.11 may lose a cancellation.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await self._woken.wait()
 
     # Whose chain it is
 
     def _restore(self) -> None:
         state = self._file.load() if self._file else None
-        if state is not None:
-            self._label, self._genesis = state.label, state.genesis
-            self._chain.restart(state.blocks)
-            self._reorgs.counts.restore(state.reorgs)
-            self._reorgs.invalid.restore(state.invalid)
+        if state is None:
+            return
+        self._label, self._genesis = state.label, state.genesis
+        self._reorgs.counts.restore(state.reorgs)
+        if state.address not in ("", self._rpc.address):
+            log.info("what is remembered of the chain is from %s, another node: starting clean", state.address)
+            return
+        self._chain.restart(state.blocks)
+        self._reorgs.invalid.restore(state.invalid)
 
     async def _recognise(self) -> None:
         """After every absence: is this still the chain that the window belongs to?"""
@@ -198,17 +225,21 @@ class Tracker:
         self._chain.restart([])
         self._reorgs.forget()
         self._rolled_back = False
+        self._behind_zmq_since = None
+        self._agreed = self.moved_after = None
 
     # Looking
 
     async def _look(self) -> None:
         """Bring the window to where the node is, and judge what happened on the way."""
+        before, began = self._chain.tip, time.time()
         events, must_ask = self._feed.take()
         if self._interrupted or not self._chain.tip:
             must_ask, events = True, []
         # Events are gone when this fails; `_interrupted` then makes the next look ask the node.
         must_ask = not await self._apply_events(events) or must_ask
         await self._compare(must_ask)
+        self._note_move(before, began)
         self._interrupted = False
         if tip := self._chain.tip:
             unseen = await self._reorgs.find_unseen(tip)
@@ -216,6 +247,13 @@ class Tracker:
             self._disconnected.inc(unseen)
         self._unsaved |= await self._reorgs.judge()
         await self._reorgs.refresh()
+
+    def _note_move(self, before: Block | None, began: float) -> None:
+        """Note when the tip moved at the earliest: after the last look that agreed with the node."""
+        if before != self._chain.tip and not self._interrupted:
+            self.moved_after = self._agreed
+        if self._behind_zmq_since is None:
+            self._agreed = began
 
     async def _compare(self, must_ask: bool) -> None:
         best = await self._node.best()
@@ -313,7 +351,7 @@ class Tracker:
                 header = headers.get(event.hash) or await self._node.header(event.hash)
                 if tip is not None and header.previousblockhash == tip.hash:
                     self._connect(header, time.time())
-                    self._totals.count(header.hash)
+                    self._total(header)
                 else:
                     all_fit = False
         return all_fit
@@ -332,7 +370,11 @@ class Tracker:
             seen_now = not self._interrupted and not difference.skipped
             self._connect(header, now if seen_now else min(now, header.time))
             if not difference.skipped:
-                self._totals.count(header.hash)
+                self._total(header)
+
+    def _total(self, header: Header) -> None:
+        if time.time() - header.time <= RECENT:  # while catching up, the node has better things to do
+            self._totals.count(header.hash)
 
     def _connect(self, header: Header, first_seen: float) -> None:
         block = header.block(first_seen)
@@ -353,22 +395,20 @@ class Tracker:
 
     # Remembering
 
-    @property
-    def _to_save(self) -> bool:
-        return self._file is not None and self._unsaved
-
-    async def _save(self) -> None:
-        """Write the state file when something changed; not in the middle of a reorganisation, which would be lost."""
+    def _save(self) -> None:
+        """Have the state written when something changed; not amid a reorganisation, which would be lost."""
         if self._file is None or self._label is None or self._genesis is None:
             return
-        if not self._to_save or self._reorgs.pending or time.monotonic() < self._save_after:
+        if not self._unsaved or self._reorgs.pending:
             return
-        state = State(
-            label=self._label,
-            genesis=self._genesis,
-            blocks=list(self._chain.blocks),
-            reorgs=self._reorgs.counts.seen,
-            invalid=self._reorgs.invalid.branches,
+        self._file.put(
+            State(
+                label=self._label,
+                genesis=self._genesis,
+                address=self._rpc.address,
+                blocks=list(self._chain.blocks),
+                reorgs=self._reorgs.counts.seen,
+                invalid=self._reorgs.invalid.branches,
+            )
         )
-        self._unsaved = not await self._file.save(state)
-        self._save_after = time.monotonic() + (STATE_RETRY if self._unsaved else STATE_PAUSE)
+        self._unsaved = False

@@ -7,6 +7,7 @@ or leaves the mempool. Older nodes and Bitcoin SV have `hashblock`, which tells 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -32,6 +33,19 @@ MAX_EVENTS = 100
 # A node restarted with other settings is noticed by its restart; this is for what escapes that.
 DISCOVERY_SECONDS = 60.0
 _ANY_HOST = ("0.0.0.0", "::", "*", "")  # noqa: S104 - recognised, not bound
+
+
+def reachable(address: str, settings: BitcoinSettings) -> str:
+    """The address of a publisher as seen from here: a node that listens everywhere names no host."""
+    if settings.zmq.url:
+        return settings.zmq.url
+    if not address.startswith("tcp://"):
+        return address
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    if host.strip("[]") not in _ANY_HOST:
+        return address
+    node = URL(settings.rpc.url).host or "127.0.0.1"
+    return f"tcp://{f'[{node}]' if ':' in node else node}:{port}"
 
 
 class Publisher(Struct):
@@ -90,6 +104,7 @@ class ZmqFeed:
         self._events: deque[BlockEvent] = deque(maxlen=MAX_EVENTS + 1)
         self._announced = False
         self._subscription: Subscription | None = None
+        self._following: asyncio.Task[None] | None = None
         self._discover_now = asyncio.Event()
         self._said = ""
         self.health: StreamHealth | None = None
@@ -97,20 +112,21 @@ class ZmqFeed:
 
     async def run(self) -> None:
         """Find the publishers and follow them, until cancelled; look again when the node returns."""
-        following: asyncio.Task[None] | None = None
         try:
             while True:
-                addresses = await self._discover() if self._settings.zmq.enabled else {}
-                if addresses is not None and (following is None or addresses != self._addresses):
-                    await _end(following)
-                    following = self._follow(addresses)
                 self._discover_now.clear()
-                try:
-                    await asyncio.wait_for(self._discover_now.wait(), DISCOVERY_SECONDS)
-                except TimeoutError:
-                    continue
+                addresses = await self._discover() if self._settings.zmq.enabled else {}
+                if self._discover_now.is_set():
+                    continue  # what was asked, or whom, is out of date
+                if addresses is not None and (self._following is None or addresses != self._addresses):
+                    await _end(self._following)
+                    self._following = self._follow(addresses)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DISCOVERY_SECONDS):
+                        await self._discover_now.wait()
         finally:
-            await _end(following)
+            await _end(self._following)
+            self._subscription = self._following = None
 
     @property
     def _addresses(self) -> Mapping[str, str]:
@@ -128,6 +144,14 @@ class ZmqFeed:
 
     def node_returned(self) -> None:
         """The node answers again after it did not: it may publish elsewhere now."""
+        self._discover_now.set()
+
+    def other_node(self) -> None:
+        """From now on it is another node: what the one before published, and may still publish, is not its news."""
+        if self._following is not None:
+            self._following.cancel()
+        self._subscription = self._following = None
+        self._lost()
         self._discover_now.set()
 
     def silent(self) -> None:
@@ -163,23 +187,11 @@ class ZmqFeed:
 
     def _choose(self, published: Mapping[str, str]) -> dict[str, str]:
         """Which topics to take: `sequence` says all that `hashblock` does."""
-        wanted = {topic: self._reachable(published[topic]) for topic in WANTED if topic in published}
+        wanted = {topic: reachable(published[topic], self._settings) for topic in WANTED if topic in published}
         wanted = {topic: address for topic, address in wanted.items() if address.startswith(("tcp://", "ipc://"))}
         if "sequence" in wanted and not self._settings.zmq.url:
             wanted.pop("hashblock", None)
         return wanted
-
-    def _reachable(self, address: str) -> str:
-        """The address as seen from here: a node that listens everywhere names no host."""
-        if self._settings.zmq.url:
-            return self._settings.zmq.url
-        if not address.startswith("tcp://"):
-            return address
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        if host.strip("[]") not in _ANY_HOST:
-            return address
-        node = URL(self._rpc.settings.url).host or "127.0.0.1"
-        return f"tcp://{f'[{node}]' if ':' in node else node}:{port}"
 
     def _follow(self, addresses: dict[str, str]) -> asyncio.Task[None] | None:
         if not addresses:
