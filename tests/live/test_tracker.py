@@ -13,8 +13,8 @@ from tests.lab import BitcoinSV, Exporter, Litecoind, Node, Page, ZmqRelay, join
 from tests.lab.node import address_of_nobody
 
 OTHER_MINER = address_of_nobody(b"another miner")
-# Looks come every second, and a chain that only lost blocks is judged after five.
-JUDGED = 9.0
+# Looks come every second, with ZMQ every five; a chain that only lost blocks is judged after five more.
+JUDGED = 30.0
 
 
 @pytest.fixture(params=[Litecoind, BitcoinSV], ids=["litecoind-polled", "bitcoinsv-zmq"])

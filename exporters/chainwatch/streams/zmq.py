@@ -167,7 +167,8 @@ class Subscription:
         while True:
             patience = None if len(self._open) == len(addresses) else RETRY_SECONDS
             try:
-                message = await asyncio.wait_for(recv_monitor_message(monitor), patience)
+                async with asyncio.timeout(patience):  # wait_for may lose a cancellation in Python 3.11
+                    message = await recv_monitor_message(monitor)
             except TimeoutError:
                 return
             address = message["endpoint"].decode(errors="replace")
