@@ -1,39 +1,19 @@
 """The lines of debug.log that chainwatch understands: one named, explained, quoted pattern each.
 
 A pattern is anchored at the start of the message, which is what follows the prefix (`prefix.py`): text of a peer
-or a wallet stands further right and can never match. Every expression is also valid RE2, the syntax of Loki's
-pipelines, and means the same there: no look-around, no back-references, ASCII digits.
+or a wallet stands further right and can never match.
 
 Versions are those of Bitcoin Core; Litecoin 0.21 writes as Core 0.21, Bitcoin SV 1.0 as Core 0.14 unless its own
-pattern is given.
+pattern is given. Messages are copied from a log; the few without a recording follow the node's source (BLOCK_TIMEOUT,
+BLOCK_STALLING, EXCESSIVE_LOGGING and those of Bitcoin SV).
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from chainwatch.streams.log_pattern import Pattern
 
 _HASH = "[0-9a-f]{64}"
 _STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{6})?"
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One kind of line: its expression, the versions that write it, and one such message.
-
-    The message is copied from a log; the few without a recording follow the node's source (BLOCK_TIMEOUT,
-    BLOCK_STALLING, EXCESSIVE_LOGGING and those of Bitcoin SV).
-    """
-
-    name: str
-    regex: str
-    versions: str
-    quote: str
-    compiled: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Bytes, because a log may hold any bytes, and because \d then means 0 to 9 as it does in RE2.
-        object.__setattr__(self, "compiled", re.compile(self.regex.encode()))
 
 
 # What stands before every message, in this order and each part optional:
