@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 from chainwatch.config import read_yaml
 from chainwatch.errors import ConfigError
@@ -158,7 +157,6 @@ def load(file: Path) -> WebConfig:
     The certificates themselves are read by `TLS.context`.
     """
     content = read_yaml(file, "web.config.file")
-    _refuse_repeated_keys(file)
     top = _Section(file, "", content, ("tls_server_config", "http_server_config", "basic_auth_users"))
     http = _Section(file, "http_server_config", top.get("http_server_config"), ("http2", "headers"))
     http.boolean("http2", True)
@@ -321,20 +319,6 @@ def _users(section: _Section) -> dict[str, bytes]:
             raise ConfigError(section.key(name), "no client can send a user name with a colon", "another name")
         users[name] = hashed.encode()
     return users
-
-
-def _refuse_repeated_keys(file: Path) -> None:
-    # YAML forbids a key given twice and PyYAML silently takes the last: for users and certificates too risky.
-    nodes = [yaml.compose(file.read_bytes(), Loader=yaml.SafeLoader)]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, yaml.MappingNode):
-            names = [key.value for key, _ in node.value]
-            for key, value in node.value:
-                if names.count(key.value) > 1:
-                    line = key.start_mark.line + 1
-                    raise ConfigError(f"{file}: {key.value}", f"given more than once (line {line})", "each key once")
-                nodes.append(value)
 
 
 def _check_readable(key: str, file: Path) -> None:

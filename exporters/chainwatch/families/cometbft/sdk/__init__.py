@@ -1,0 +1,1 @@
+"""What a chain built with the Cosmos SDK tells of its validators: names, slashing, upgrades."""

@@ -1,0 +1,160 @@
+"""Questions to the application of a Cosmos SDK chain, asked through the node's abci_query.
+
+Paths and field numbers: the SDK's proto/cosmos/{staking,slashing,upgrade}/v1beta1, the same from 0.40 to 0.53. An
+application without such a module, or that is no SDK application, raises `Unsupported`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from chainwatch.errors import BadReply, Unsupported
+from chainwatch.families.cometbft.sdk import bech32
+from chainwatch.families.cometbft.sdk.wire import Fields, Malformed, encode
+
+T = TypeVar("T")
+
+VALIDATORS = "/cosmos.staking.v1beta1.Query/Validators"
+SLASHING_PARAMS = "/cosmos.slashing.v1beta1.Query/Params"
+SIGNING_INFOS = "/cosmos.slashing.v1beta1.Query/SigningInfos"
+CURRENT_PLAN = "/cosmos.upgrade.v1beta1.Query/CurrentPlan"
+
+# Large chains have had a few thousand validators in all; a node that never ends its list is not followed.
+PAGE = 500
+MAX_PAGES = 40
+# The SDK writes decimals as integers with 18 digits after the point.
+DECIMAL = 10**18
+MAX_NAME = 70  # the SDK's own limit of a moniker
+
+
+class AbciResponse(Struct, frozen=True):
+    """The application's answer."""
+
+    code: int = 0
+    codespace: str = ""
+    value: str | None = None
+
+
+class AbciQuery(Struct, frozen=True):
+    """Result of abci_query."""
+
+    response: AbciResponse
+
+
+class Ask(Protocol):
+    """The client's way to ask."""
+
+    async def call(self, method: str, into: type[T], **params: str | int | bool) -> T:
+        """Ask one method of the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlashingParams:
+    """When a validator is jailed for downtime: below `min_signed` (0 to 1) of `window` blocks."""
+
+    window: int
+    min_signed: Fraction
+
+    @property
+    def max_missed(self) -> int:
+        """Blocks of the window that may be missed; one more jails. Rounded as the SDK does, half to even."""
+        return self.window - round(self.window * self.min_signed)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningInfo:
+    """What the slashing module counts of one validator."""
+
+    missed: int  # within the window
+    jailed_until: float  # Unix seconds; long past for those never jailed
+    tombstoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The upgrade that the chain has decided on."""
+
+    name: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class StakingValidator:
+    """A validator of the staking module; `key` is its consensus key as opaque base64, as /validators has it."""
+
+    moniker: str
+    key: str
+    jailed: bool
+
+
+async def slashing_params(rpc: Ask) -> SlashingParams:
+    """Ask the slashing module's parameters."""
+    params = (await _ask(rpc, SLASHING_PARAMS)).message(1)
+    window, min_signed = params.number(1), params.content(2)
+    if not window or not min_signed.isdigit():
+        raise Unsupported("the application's slashing module has no window")
+    return SlashingParams(window, Fraction(int(min_signed), DECIMAL))
+
+
+async def signing_infos(rpc: Ask) -> Mapping[str, SigningInfo]:
+    """Ask what is counted of every validator that ever was, by address."""
+    infos: dict[str, SigningInfo] = {}
+    async for page in _pages(rpc, SIGNING_INFOS, 1):
+        for info in page.messages(1):
+            if address := bech32.address(info.text(1)):
+                until = info.message(4).number(1)
+                infos[address] = SigningInfo(info.number(6), until, bool(info.number(5)))
+    return infos
+
+
+async def current_plan(rpc: Ask) -> Plan | None:
+    """Ask for the upgrade that is decided on; None while there is none."""
+    answer = await _ask(rpc, CURRENT_PLAN, empty=True)
+    plan = answer.message(1)
+    return Plan(plan.text(1)[:MAX_NAME], plan.number(3)) if 1 in answer else None
+
+
+async def staking_validators(rpc: Ask) -> list[StakingValidator]:
+    """Ask for the validators with their names: hostile text, chosen by each of them."""
+    found = []
+    async for page in _pages(rpc, VALIDATORS, 2):
+        for validator in page.messages(1):
+            key = validator.message(2).message(2).content(1)  # Any{type_url, value: {key}}
+            moniker = validator.message(7).text(1)[:MAX_NAME]
+            found.append(StakingValidator(moniker, base64.b64encode(key).decode(), bool(validator.number(3))))
+    return found
+
+
+async def _pages(rpc: Ask, path: str, pagination: int) -> Any:
+    """Yield each page of a list; `pagination` is the request's field of that name, the answer's is 2."""
+    key = b""
+    for _ in range(MAX_PAGES):
+        request = encode({1: key, 3: PAGE} if key else {3: PAGE})
+        page = await _ask(rpc, path, encode({pagination: request}), empty=True)
+        yield page
+        key = page.message(2).content(1)
+        if not key:
+            return
+
+
+async def _ask(rpc: Ask, path: str, request: bytes = b"", *, empty: bool = False) -> Fields:
+    """Ask one query; `empty` when an answer without a field is one."""
+    answer = await rpc.call("abci_query", AbciQuery, path=path, data=request.hex(), prove=False)
+    response = answer.response
+    if response.code:
+        raise Unsupported(f"{path}: the application does not answer this (code {response.code})")
+    try:
+        fields = Fields(base64.b64decode(response.value or "", validate=True))
+        # An application that is none of the SDK answers any path, with nothing or with what is no message.
+        if not response.value and not empty:
+            raise Unsupported(f"{path}: the application has nothing there")
+        return fields
+    except (Malformed, binascii.Error):
+        raise BadReply(f"{path} by abci_query: the answer is no message of the Cosmos SDK") from None
