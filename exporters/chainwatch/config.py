@@ -65,15 +65,12 @@ class Web(Section, frozen=True, kw_only=True):
 
 
 class Log(Section, frozen=True, kw_only=True):
-    """The exporter's own log, and the node's log where it is followed."""
+    """The exporter's own log."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least important level that is logged.")
     ] = "info"
     format: Annotated[Literal["logfmt", "json"], Meta(description="Format of the exporter's own log.")] = "logfmt"
-    file: Annotated[
-        Path | None, Meta(description="The node's log to follow, for what it tells nowhere else (off when absent).")
-    ] = None
 
 
 class State(Section, frozen=True, kw_only=True):

@@ -60,7 +60,7 @@ class WarmingUp(NodeError):
 
 
 class WorkQueueFull(NodeError):
-    """The node has more RPC requests waiting than it accepts (503)."""
+    """More RPC requests than the node, or a proxy before it, accepts (503, 429)."""
 
     reason = "work_queue"
 
@@ -70,6 +70,17 @@ class MethodNotFound(NodeError, Unsupported):
 
     reason = "method_not_found"
     answered = True
+
+
+class RpcError(NodeError):
+    """The node answered that it cannot; `code` is its JSON-RPC error code, `data` what it added, if anything."""
+
+    answered = True
+
+    def __init__(self, text: str, code: int, data: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+        self.data = data
 
 
 class BadReply(NodeError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from aiohttp import web
 from msgspec import Struct
 
 from chainwatch.exposition.collector import Registry
@@ -40,6 +41,11 @@ class Exporter(ABC, Generic[SettingsT]):
     def background(self) -> Mapping[str, Callable[[], Any]]:
         """Work that goes on between scrapes, by name: functions that return a coroutine that never ends."""
 
+    def routes(self) -> Iterable[web.RouteDef]:
+        """Pages of its own, at the paths that the family names in `pages`. A handler whose answer has no end waits for
+        the application's `http.STOPPING` too."""
+        return ()
+
     @abstractmethod
     def configure(self, settings: SettingsT) -> None:
         """Take over new settings, as far as that needs no restart."""
@@ -47,6 +53,16 @@ class Exporter(ABC, Generic[SettingsT]):
     @abstractmethod
     async def close(self) -> None:
         """Let go of connections and files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action(Generic[SettingsT]):
+    """Something for a person that a family does beside watching: `chainwatch FAMILY NAME`."""
+
+    name: str
+    summary: str
+    # Gets settings that were read but not checked together: it may need only a few. Returns the exit code.
+    run: Callable[[SettingsT], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +79,6 @@ class Family(Generic[SettingsT]):
     needs_restart: frozenset[str]
     # A one-off diagnosis for a person; returns the exit code.
     doctor: Callable[[SettingsT], int]
+    actions: Sequence[Action[SettingsT]] = ()
+    # Every path of the exporter's `routes`, with its title on the landing page; empty for one that people do not open.
+    pages: Mapping[str, str] = field(default_factory=dict)

@@ -74,3 +74,8 @@ COLLECTOR_DURATION = gauge(
 COLLECTOR_SUPPORTED = gauge(
     "chainwatch_collector_supported", "0 when this node's version or build cannot answer.", labels=("collector",)
 )
+
+
+def tip_hash_id(block_hash: str) -> float:
+    """The low 52 bits of a block hash in hex, as a float that holds them exactly."""
+    return float(int(block_hash[-13:], 16))

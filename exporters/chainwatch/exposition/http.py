@@ -8,7 +8,7 @@ import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -37,6 +37,10 @@ SECURITY_HEADERS = {
 }
 
 
+# Set when the exporter stops: answers that would never end have to end now.
+STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping", asyncio.Event)
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What an exporter answers about."""
@@ -46,12 +50,17 @@ class Subject:
     facts: Callable[[], Iterable[tuple[str, str]]]
     ready: Callable[[], bool]
     reload: Callable[[], Awaitable[str | None]]
+    # Pages of the family's own: handlers, and titles by path for those that the landing page names.
+    routes: Iterable[web.RouteDef] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
 
 
 def application(subject: Subject, family: str, telemetry_path: str) -> web.Application:
-    """Return the routes: the metrics page, a landing page, health, readiness, reload."""
+    """Return the routes: the metrics page, a landing page, health, readiness, reload, and the family's own."""
     pages = Pages(subject, family, telemetry_path)
     app = web.Application(client_max_size=1 << 16)
+    app[STOPPING] = asyncio.Event()
+    app.on_shutdown.append(_stopping)
     app.add_routes(
         [
             web.get("/", pages.landing),
@@ -59,9 +68,14 @@ def application(subject: Subject, family: str, telemetry_path: str) -> web.Appli
             web.get("/-/healthy", pages.healthy),
             web.get("/-/ready", pages.ready),
             web.post("/-/reload", pages.reload),
+            *subject.routes,
         ]
     )
     return app
+
+
+async def _stopping(app: web.Application) -> None:
+    app[STOPPING].set()
 
 
 class Pages:
@@ -113,6 +127,7 @@ class Pages:
             family=self._family,
             version=__version__,
             telemetry_path=self._telemetry_path,
+            links=[(path, title) for path, title in self._subject.pages.items() if title],
             facts=list(self._subject.facts()),
             collectors=[(name, runner.last.get(name)) for name in sorted(runner.collectors)],
             age=None if runner.last_finished is None else time.time() - runner.last_finished,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pwd
+import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from chainwatch import __version__
 
 WIDTH = 110
 _INDENT = " " * 18
@@ -52,6 +58,38 @@ def fail(subject: str, text: str, todo: str = "", paste: Sequence[str] = ()) -> 
 def skip(subject: str, text: str) -> Finding:
     """It could not be examined."""
     return Finding(Level.SKIP, subject, text)
+
+
+def tell(url: str, findings: Iterable[Finding]) -> int:
+    """Print findings about the node at an address as they come; return 0 when nothing has to be mended, else 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    head = printable(f"chainwatch {__version__} looks at the node at {url}, as user {user_name(os.getuid())}.")
+    sys.stdout.write(f"{head}\n\n")
+    told = []
+    for finding in findings:
+        sys.stdout.write(render(finding))
+        sys.stdout.flush()
+        told.append(finding)
+    sys.stdout.write("\n" + verdict(told))
+    return int(any(finding.level is Level.FAIL for finding in told))
+
+
+def passed(findings: Iterator[Finding]) -> Generator[Finding, None, bool]:
+    """Hand findings on; the value is whether none of them failed."""
+    sound = True
+    for finding in findings:
+        sound = sound and finding.level is not Level.FAIL
+        yield finding
+    return sound
+
+
+def user_name(uid: int) -> str:
+    """The name of a user of this machine, or the number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def render(finding: Finding) -> str:

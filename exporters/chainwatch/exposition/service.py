@@ -39,7 +39,7 @@ def check(family: Family[Any], settings: Any) -> None:
     """Refuse settings that cannot work, without starting anything; raises `ConfigError`."""
     host_and_port(settings.web.listen_address, "web.listen_address")
     path = settings.web.telemetry_path
-    if path == "/" or path.startswith("/-/"):
+    if path == "/" or path.startswith("/-/") or path in family.pages:
         taken = "the landing page" if path == "/" else "a path of chainwatch's own"
         raise ConfigError("web.telemetry_path", f"{path} is {taken}", "another path, such as /metrics")
     if settings.web.config.file is not None:
@@ -75,7 +75,13 @@ class Service(Generic[SettingsT]):
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         settings = self._settings.web
         subject = Subject(
-            self._runner, self._exporter.constant_labels, self._exporter.facts, lambda: self._ready, self.reload
+            self._runner,
+            self._exporter.constant_labels,
+            self._exporter.facts,
+            lambda: self._ready,
+            self.reload,
+            self._exporter.routes(),
+            self._family.pages,
         )
         app = application(subject, self._family.name, settings.telemetry_path)
         if self._access is not None:

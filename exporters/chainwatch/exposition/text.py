@@ -36,7 +36,7 @@ _MOVED_SUFFIXES = ("_created", "_gsum", "_gcount")
 _go_float: Callable[[float], str] = floatToGoString
 _EOF = b"# EOF\n"
 # Heads and templates are the same at every scrape; an exporter has a few hundred of them.
-_CACHED = 2048
+_CACHED = 8192
 
 # What choose_encoder answers for a page that is ours to write, to whether it is OpenMetrics. The schemes
 # `dots` and `values` rename even plain names, so those pages are the library's.

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from chainwatch.config import read_yaml
 from chainwatch.errors import ConfigError
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.errors import MethodNotFound, NodeError
-from chainwatch.families.bitcoin.client import RpcError
+from chainwatch.errors import MethodNotFound, NodeError, RpcError
 from chainwatch.families.bitcoin.settings import Rpc
 
 

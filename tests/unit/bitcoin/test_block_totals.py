@@ -3,7 +3,7 @@
 import pytest
 
 from chainwatch import errors
-from chainwatch.families.bitcoin.client import RpcError
+from chainwatch.errors import RpcError
 from tests.unit.bitcoin.fake_chain import FakeChain
 from tests.unit.bitcoin.watching import hurry, until, watching
 

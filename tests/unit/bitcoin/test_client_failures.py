@@ -5,9 +5,9 @@ import socket
 import pytest
 
 from chainwatch import errors
+from chainwatch.errors import RpcError
 from chainwatch.families.bitcoin import client as client_module
 from chainwatch.families.bitcoin.client import BitcoinRpc
-from chainwatch.families.bitcoin.sentences import RpcError
 from chainwatch.families.bitcoin.settings import Rpc
 from tests.unit.bitcoin.asking import CHAIN_CALLS, all_of, failures
 from tests.unit.bitcoin.fake_node import WARMING_UP, FakeNode

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chainwatch.errors import Forbidden, MethodNotFound, NodeError, Unsupported
+from chainwatch.errors import Forbidden, MethodNotFound, NodeError, RpcError, Unsupported
 from chainwatch.families.bitcoin.collectors import (
     BITCOIN,
     fees,
@@ -14,7 +14,6 @@ from chainwatch.families.bitcoin.collectors import (
     uptime,
     utxo_set,
 )
-from chainwatch.families.bitcoin.sentences import RpcError
 from tests.unit.bitcoin.fake_node import (
     FIXTURES,
     WARMING_UP,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chainwatch.errors import RpcError
 from chainwatch.families.bitcoin import labels
 from chainwatch.families.bitcoin.collectors import (
     clock,
@@ -11,7 +12,6 @@ from chainwatch.families.bitcoin.collectors import (
     peers,
     traffic,
 )
-from chainwatch.families.bitcoin.sentences import RpcError
 from tests.unit.bitcoin.fake_node import (
     FIXTURES,
     FakeNode,

@@ -17,18 +17,19 @@ import pytest
 import zmq
 from msgspec import structs
 
-from chainwatch.config import Log, Secret, State, Web, WebConfigFile
+from chainwatch.config import Secret, State, Web, WebConfigFile
 from chainwatch.errors import MethodNotFound
 from chainwatch.exposition.report import Finding, Level, fail, ok, render, skip, verdict, warn
 from chainwatch.families.bitcoin import methods
 from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.collectors.mempool import MempoolCollector
-from chainwatch.families.bitcoin.diagnosis import access, machine, node, reach, scrape, zmq_check
+from chainwatch.families.bitcoin.diagnosis import access, machine, node, scrape, zmq_check
 from chainwatch.families.bitcoin.doctor import diagnose, examine
 from chainwatch.families.bitcoin.oneoff import Answer, OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo, NetworkInfo
-from chainwatch.families.bitcoin.settings import BitcoinSettings, Rpc, Zmq
+from chainwatch.families.bitcoin.settings import BitcoinLog, BitcoinSettings, Rpc, Zmq
 from chainwatch.families.bitcoin.tracker.zmq_feed import Publisher
+from chainwatch.rpc.reach import resolve
 from tests.unit.bitcoin.fake_node import FIXTURES, WARMING_UP, FakeNode, watched
 
 BITCOIN.load()
@@ -195,7 +196,7 @@ async def test_a_name_that_does_not_exist() -> None:
 def test_a_name_server_that_hangs_does_not_hold_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
     started = time.monotonic()
-    assert reach.resolve("node.example", 0.2) == "the name server does not answer"
+    assert resolve("node.example", 0.2) == "the name server does not answer"
     assert time.monotonic() - started < 1
     for thread in threading.enumerate():
         if "look_up" in thread.name:
@@ -456,14 +457,14 @@ def test_a_log_that_cannot_be_followed(tmp_path: Path, kind: str) -> None:
         file.mkdir()
     if kind == "pipe":
         os.mkfifo(file)
-    found = list(machine.examine(BitcoinSettings(log=Log(file=file)), None))
+    found = list(machine.examine(BitcoinSettings(log=BitcoinLog(file=file)), None))
     assert failures(found) == ["log"]
 
 
 def test_a_log_without_the_lines_that_metrics_are_made_of(tmp_path: Path) -> None:
     file = tmp_path / "debug.log"
     file.write_bytes((FIXTURES / "litecoind" / "log_rejects_misbehave.txt").read_bytes())
-    found = about(list(machine.examine(BitcoinSettings(log=Log(file=file)), None)), "log")
+    found = about(list(machine.examine(BitcoinSettings(log=BitcoinLog(file=file)), None)), "log")
     assert [finding.level for finding in found] == [Level.OK, Level.WARN]
     assert "debug=cmpctblock" in found[1].paste
     assert "debug=mempoolrej" not in found[1].paste  # such lines are in it
@@ -475,10 +476,10 @@ def test_categories_are_believed_when_the_node_tells_them(tmp_path: Path) -> Non
     told = facts()
     on = dict.fromkeys(["mempool", "mempoolrej", "net", "bench", "cmpctblock"], True)
     told.answers["logging"] = Answer(on, 0, 0, None)
-    found = about(list(machine.examine(BitcoinSettings(log=Log(file=file)), told)), "log")
+    found = about(list(machine.examine(BitcoinSettings(log=BitcoinLog(file=file)), told)), "log")
     assert [finding.level for finding in found] == [Level.OK, Level.OK]
     told.answers["logging"] = Answer({**on, "bench": False}, 0, 0, None)
-    found = about(list(machine.examine(BitcoinSettings(log=Log(file=file)), told)), "log")
+    found = about(list(machine.examine(BitcoinSettings(log=BitcoinLog(file=file)), told)), "log")
     assert found[-1].paste == ["debug=bench"]
 
 

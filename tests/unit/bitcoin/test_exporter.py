@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from chainwatch.config import State
-from chainwatch.errors import ConfigError
+from chainwatch.errors import ConfigError, RpcError
 from chainwatch.exposition.service import check
 from chainwatch.families.bitcoin import FAMILY
-from chainwatch.families.bitcoin.client import RpcError
 from chainwatch.families.bitcoin.exporter import BitcoinExporter
 from chainwatch.families.bitcoin.settings import BitcoinSettings, Rpc, Tracker, Zmq
 from tests.unit.bitcoin.fake_chain import FakeChain

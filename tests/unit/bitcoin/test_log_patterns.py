@@ -8,9 +8,10 @@ import re2
 
 from chainwatch.families.bitcoin.log import events
 from chainwatch.families.bitcoin.log import patterns as log_patterns
-from chainwatch.families.bitcoin.log.patterns import MESSAGES, PREFIX, Pattern
+from chainwatch.families.bitcoin.log.patterns import MESSAGES, PREFIX
 from chainwatch.families.bitcoin.log.prefix import classify
 from chainwatch.families.bitcoin.log.reasons import block_class, transaction_labels
+from chainwatch.streams.log_pattern import Pattern
 
 H = "00000000000000000004b2aea48da395156297a536ca62c2c53d25e14225f72a"
 P = "1397a170ca62c2c53d25e14225f72a00000000000000000004b2aea48da39515"

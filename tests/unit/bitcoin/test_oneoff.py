@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chainwatch import errors
 from chainwatch.config import Secret
-from chainwatch.families.bitcoin import sentences
-from chainwatch.families.bitcoin.client import BitcoinRpc, RpcError
+from chainwatch.errors import RpcError
+from chainwatch.families.bitcoin import oneoff
+from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.oneoff import OneOff
 from chainwatch.families.bitcoin.schema import MempoolInfo
 from chainwatch.families.bitcoin.settings import Rpc
@@ -229,7 +230,7 @@ async def test_a_server_that_sends_a_byte_now_and_then_does_not_hold_the_call(an
 
 
 async def test_an_endless_answer_is_not_taken_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentences, "MAX_REPLY_BYTES", 100_000)
+    monkeypatch.setattr(oneoff, "MAX_REPLY_BYTES", 100_000)
     async with canned(http(b'{"result": "' + b"x" * 3_000_000)) as (settings, _):
         with pytest.raises(errors.ReplyTooLarge, match="larger than 100000 bytes"):
             await ask(settings, into=str)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from chainwatch import errors
-from chainwatch.families.bitcoin.client import RpcError
+from chainwatch.errors import RpcError
 from chainwatch.families.bitcoin.tracker.active_chain import WINDOW
 from chainwatch.families.bitcoin.tracker.chain_rpc import MAX_WALK
 from tests.unit.bitcoin.fake_chain import FakeChain

@@ -44,7 +44,7 @@ class Asked:
         self.values = {getattr(queries, name): value for name, value in values.items()}
         self.requests: list[tuple[str, str]] = []
 
-    async def call(self, method: str, into: type[T], **params: str | int | bool) -> T:
+    async def ask(self, method: str, into: type[T], **params: str | int | bool) -> T:
         assert method == "abci_query"
         path, data = str(params["path"]), str(params["data"])
         self.requests.append((path, data))

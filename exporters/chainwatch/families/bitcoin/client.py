@@ -7,7 +7,6 @@ collector has said what it needs. Equal calls are asked once. A request that nob
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,10 @@ from yarl import URL
 
 from chainwatch import errors
 from chainwatch.exposition.rpc import RpcMetrics
-from chainwatch.families.bitcoin import sentences
 from chainwatch.families.bitcoin.login import header
-from chainwatch.families.bitcoin.sentences import MAX_REPLY_BYTES
-from chainwatch.families.bitcoin.sentences import RpcError as RpcError
+from chainwatch.families.bitcoin.sentences import MAX_REPLY_BYTES, refusal, rpc_error
 from chainwatch.families.bitcoin.settings import Rpc
+from chainwatch.rpc import http, sentences, tls
 
 T = TypeVar("T")
 
@@ -130,13 +128,7 @@ class BitcoinRpc:
 
     def configure(self, settings: Rpc) -> None:
         """Take over new settings; calls under way end by the old ones. Raises `ConfigError` and then keeps the old."""
-        tls: ssl.SSLContext | bool = True
-        if settings.ca_file is not None:
-            try:
-                tls = ssl.create_default_context(cafile=settings.ca_file)
-            except OSError:  # a file that cannot be read, or is no certificate (SSLError)
-                raise errors.ConfigError("rpc.ca_file", f"cannot read {settings.ca_file}", "a PEM file") from None
-        self._tls = tls
+        self._tls: ssl.SSLContext | bool = tls.context(settings.ca_file) if settings.ca_file else True
         self.settings = settings
         self._url = URL(settings.url)
         self.address = f"{self._url.host}:{self._url.port}"
@@ -176,7 +168,7 @@ class BitcoinRpc:
             return
         if not call.done and not call.wanted:
             # Counted now: the page of a scrape that waited in vain must say why.
-            self._fail([call], errors.NodeTimeout(f"{self._asked([call])}: given up before an answer came"))
+            self._fail([call], sentences.given_up(self._asked([call])))
         if call.task in self._tasks and not any(other.wanted for other in self._tasks[call.task]):
             call.task.cancel()
 
@@ -227,7 +219,7 @@ class BitcoinRpc:
     def _finished(self, task: asyncio.Task[None]) -> None:
         """Forget a request; one that was given up has failed."""
         calls = self._tasks.pop(task)
-        self._fail(calls, errors.NodeTimeout(f"{self._asked(calls)}: given up before an answer came"))
+        self._fail(calls, sentences.given_up(self._asked(calls)))
 
     def _fail(self, calls: Sequence[_Call], error: errors.NodeError) -> None:
         for call in calls:
@@ -262,39 +254,22 @@ class BitcoinRpc:
     async def _post(self, calls: Sequence[_Call], login: Mapping[str, str]) -> tuple[int, bytes]:
         """Send one request; return HTTP status and body."""
         requests = [{"id": number, "method": call.method, "params": call.params} for number, call in enumerate(calls)]
+        if self._session is None:
+            self._session = http.open_session(MAX_REQUESTS, KEEP_ALIVE_SECONDS)
+        body = _encode(requests if len(requests) > 1 else requests[0])
+        request = http.Request(self._url, body, login, self._tls, self._asked(calls), "Bitcoin", MAX_REPLY_BYTES)
         started = time.perf_counter()
         try:
-            async with (self._session or self._open()).post(
-                self._url,
-                data=_encode(requests if len(requests) > 1 else requests[0]),
-                headers=login,
-                ssl=self._tls,
-                allow_redirects=False,
-            ) as response:
-                _acknowledge(response)
-                status, body = response.status, await self._read(response, calls)
-        except aiohttp.ClientConnectorError as error:
+            answer = await http.post(self._session, request)
+        except errors.NodeUnreachable:
             self._forget()
-            raise sentences.no_connection(self._asked(calls), _cause(error)) from None
-        except (aiohttp.ClientError, OSError) as error:
-            self._forget()
-            raise sentences.broken_connection(self._asked(calls), type(error).__name__) from None
+            raise
         self.metrics.took(calls[0].method if len(calls) == 1 else "batch", time.perf_counter() - started)
-        return status, body
-
-    async def _read(self, response: aiohttp.ClientResponse, calls: Sequence[_Call]) -> bytes:
-        parts, size = [], 0
-        async for part in response.content.iter_any():
-            size += len(part)
-            if size > MAX_REPLY_BYTES:
-                response.close()
-                raise sentences.too_large(self._asked(calls))
-            parts.append(part)
-        return b"".join(parts)
+        return answer
 
     def _answer(self, calls: Sequence[_Call], status: int, body: bytes) -> None:
         """Give each call its result or its error; raises what concerns them all."""
-        if refused := sentences.refusal(self._asked(calls), status, body, self.settings):
+        if refused := refusal(self._asked(calls), status, body, self.settings):
             raise refused
         try:
             replies = _decode_replies(body) if len(calls) > 1 else [_decode_reply(body)]
@@ -327,7 +302,7 @@ class BitcoinRpc:
 
     def _error(self, call: _Call, error: RpcErrorBody) -> errors.NodeError:
         """The typed error for what the node answered."""
-        failure = sentences.rpc_error(self._asked([call]), error.code, error.message)
+        failure = rpc_error(self._asked([call]), error.code, error.message)
         if isinstance(failure, errors.MethodNotFound):
             self._missing.add(call.method)
         elif isinstance(failure, errors.WarmingUp):
@@ -339,16 +314,6 @@ class BitcoinRpc:
         names = calls[0].method if len(calls) == 1 else f"{calls[0].method} and {len(calls) - 1} more calls"
         return f"{names} at {self.address}"
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_REQUESTS, ttl_dns_cache=60, keepalive_timeout=KEEP_ALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None),  # every request is inside a timeout of its own
-            headers={"Content-Type": "application/json"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
-        return self._session
-
     def _log_in(self) -> Mapping[str, str]:
         """Read the login afresh."""
         self._login = header(self.settings)
@@ -359,21 +324,3 @@ class BitcoinRpc:
         self._login = None
         self._missing.clear()
         self._forbidden.clear()
-
-
-def _acknowledge(response: aiohttp.ClientResponse) -> None:
-    """Acknowledge the head of an answer at once, where the body is still to come.
-
-    Bitcoin SV sends the two apart and holds the body back until then, for which the kernel would take 40 ms.
-    """
-    connection = response.connection
-    if connection is not None and connection.transport is not None:
-        sock = connection.transport.get_extra_info("socket")
-        if sock is not None and hasattr(socket, "TCP_QUICKACK"):  # Linux
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def _cause(error: aiohttp.ClientConnectorError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return sentences.bad_certificate()
-    return sentences.cause(error.os_error)

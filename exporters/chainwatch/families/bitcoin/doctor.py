@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import os
-import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
-from chainwatch import __version__
 from chainwatch.errors import ConfigError
-from chainwatch.exposition.report import Finding, Level, fail, printable, render, skip, verdict
+from chainwatch.exposition.report import Finding, fail, passed, skip, tell
 from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.diagnosis import access, machine, node, reach, scrape, zmq_check
 from chainwatch.families.bitcoin.oneoff import OneOff
@@ -21,16 +17,7 @@ def diagnose(settings: BitcoinSettings) -> int:
 
     No step takes longer than `rpc.timeout`, and a node that does not answer one step is not asked the next.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    user = reach.user_name(os.getuid())
-    print(printable(f"chainwatch {__version__} looks at the node at {settings.rpc.url}, as user {user}.") + "\n")
-    findings = []
-    for finding in examine(settings):
-        print(render(finding), end="", flush=True)
-        findings.append(finding)
-    print("\n" + verdict(findings), end="")
-    return int(any(finding.level is Level.FAIL for finding in findings))
+    return tell(settings.rpc.url, examine(settings))
 
 
 def examine(settings: BitcoinSettings) -> Iterator[Finding]:
@@ -41,7 +28,7 @@ def examine(settings: BitcoinSettings) -> Iterator[Finding]:
         yield fail("settings", f"{error}")
         return
     facts = None
-    reached = yield from _passed(reach.examine(settings.rpc, rpc))
+    reached = yield from passed(reach.examine(settings.rpc, rpc))
     if reached:
         facts = node.ask_all(rpc, settings.rpc.timeout)
         yield from _node(settings, rpc, facts)
@@ -60,12 +47,3 @@ def _node(settings: BitcoinSettings, rpc: OneOff, facts: node.Facts) -> Iterator
     yield from zmq_check.examine(settings, facts)
     yield from node.examine_clock(facts)
     yield from scrape.examine(settings, enabled)
-
-
-def _passed(findings: Iterator[Finding]) -> Generator[Finding, None, bool]:
-    """Hand findings on; the value is whether none of them failed."""
-    passed = True
-    for finding in findings:
-        passed = passed and finding.level is not Level.FAIL
-        yield finding
-    return passed

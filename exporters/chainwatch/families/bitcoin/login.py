@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import aiohttp
-
 from chainwatch import errors
-from chainwatch.config import read_secret
 from chainwatch.families.bitcoin.settings import Rpc
+from chainwatch.rpc import login
 
 
 def header(settings: Rpc) -> Mapping[str, str]:
@@ -18,16 +16,8 @@ def header(settings: Rpc) -> Mapping[str, str]:
     Raises `NodeUnreachable` where the node has written no cookie, `Unauthorized` where a file cannot be used.
     """
     if settings.cookie_file is not None:
-        user, password = _read_cookie(settings.cookie_file)
-    elif settings.user is None:
-        return {}
-    else:
-        user = settings.user
-        try:
-            password = settings.password or read_secret(settings.password_file or Path(), "rpc.password_file")
-        except errors.ConfigError as error:
-            raise errors.Unauthorized(str(error)) from None
-    return {"Authorization": aiohttp.encode_basic_auth(user, password, encoding="utf-8")}
+        return login.basic(*_read_cookie(settings.cookie_file))
+    return login.header(settings)
 
 
 def describe(settings: Rpc) -> str:

@@ -22,9 +22,10 @@ import msgspec
 from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
 from yarl import URL
 
-from chainwatch import errors
-from chainwatch.families.bitcoin import login, sentences
+from chainwatch.families.bitcoin import login
+from chainwatch.families.bitcoin.sentences import MAX_REPLY_BYTES, refusal, rpc_error
 from chainwatch.families.bitcoin.settings import Rpc
+from chainwatch.rpc import sentences, tls
 
 logging.getLogger("BitcoinRPC").setLevel(logging.CRITICAL + 1)
 
@@ -61,7 +62,7 @@ class _Response(http.client.HTTPResponse):
         parts = []
         while part := self.read1(1 << 16):
             self.exchange.size += len(part)
-            if self.exchange.size > sentences.MAX_REPLY_BYTES:
+            if self.exchange.size > MAX_REPLY_BYTES:
                 raise OverflowError
             parts.append(part)
         if self.length:
@@ -124,12 +125,7 @@ class OneOff:
     def __init__(self, settings: Rpc) -> None:
         self._settings = settings
         self._url = URL(settings.url)
-        self._tls: ssl.SSLContext | None = None
-        if self._url.scheme == "https":
-            try:
-                self._tls = ssl.create_default_context(cafile=settings.ca_file)
-            except OSError:
-                raise errors.ConfigError("rpc.ca_file", f"cannot read {settings.ca_file}", "a PEM file") from None
+        self._tls = tls.context(settings.ca_file) if self._url.scheme == "https" else None
         self.address = f"{self._url.host}:{self._url.port}"
 
     def call(self, method: str, *params: Any, into: type[T], timeout: float | None = None) -> T:
@@ -187,15 +183,15 @@ class OneOff:
         """The typed error for what the library raised."""
         if exchange.timed_out or isinstance(error, TimeoutError):
             return sentences.no_answer(asked, seconds)
-        if refused := sentences.refusal(asked, exchange.status or 0, exchange.beginning, self._settings):
+        if refused := refusal(asked, exchange.status or 0, exchange.beginning, self._settings):
             return refused
         if isinstance(error, OverflowError):
-            return sentences.too_large(asked)
+            return sentences.too_large(asked, MAX_REPLY_BYTES, "Bitcoin")
         if isinstance(error, OSError | http.client.HTTPException):
             return sentences.broken_connection(asked, type(error).__name__)
         if isinstance(error, JSONRPCException) and error.code not in _LIBRARY_CODES:
             code = error.code if isinstance(error.code, int) else 0
-            return sentences.rpc_error(asked, code, str(error.message))
+            return rpc_error(asked, code, str(error.message))
         if isinstance(error, (JSONRPCException, *_MISSHAPEN)):
             return sentences.no_reply(asked, exchange.status or 0, exchange.size)
         return error

@@ -1,34 +1,34 @@
 """What an operator may set for a Bitcoin-family node."""
 
-import ssl
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
-from yarl import URL
 
-from chainwatch.config import Log, Secret, Section, State, Web, read_secret
+from chainwatch.config import Log, Section, State, Web
 from chainwatch.errors import ConfigError
+from chainwatch.rpc import tls
+from chainwatch.rpc.settings import RpcSection, check_login, check_url
 
 DEFAULT_LISTEN_ADDRESS = "127.0.0.1:9332"
 
 
-class Rpc(Section, frozen=True, kw_only=True):
+class BitcoinLog(Log, frozen=True, kw_only=True):
+    """The exporter's own log, and the node's log where it is followed."""
+
+    file: Annotated[
+        Path | None, Meta(description="The node's log to follow, for what it tells nowhere else (off when absent).")
+    ] = None
+
+
+class Rpc(RpcSection, frozen=True, kw_only=True):
     """How to reach the node's JSON-RPC server."""
 
     url: Annotated[str, Meta(description="The node's JSON-RPC server; a path such as /wallet/NAME is kept.")] = (
         "http://127.0.0.1:8332"
     )
     user: Annotated[str | None, Meta(description="RPC user, where no cookie is used.")] = None
-    password: Annotated[Secret | None, Meta(description="RPC password; by environment or file, never as a flag.")] = (
-        None
-    )
-    password_file: Annotated[Path | None, Meta(description="File whose first line is the RPC password.")] = None
     cookie_file: Annotated[Path | None, Meta(description="The node's .cookie; read again after a node restart.")] = None
-    ca_file: Annotated[Path | None, Meta(description="Certificate authority of an https RPC address.")] = None
-    timeout: Annotated[
-        float, Meta(description="Seconds after which a call is given up; a scrape may give up earlier.", gt=0, le=600)
-    ] = 10.0
 
 
 class Zmq(Section, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class BitcoinSettings(Struct, frozen=True, kw_only=True):
     """All settings of `chainwatch bitcoin`."""
 
     web: Web = field(default_factory=lambda: Web(listen_address=DEFAULT_LISTEN_ADDRESS))
-    log: Log = Log()
+    log: BitcoinLog = BitcoinLog()
     state: State = State()
     rpc: Rpc = Rpc()
     zmq: Zmq = Zmq()
@@ -96,33 +96,11 @@ def check(settings: BitcoinSettings) -> None:
 
 def check_rpc(rpc: Rpc) -> None:
     """Check that the address and the way to log in make sense together."""
-    try:
-        url = URL(rpc.url)
-    except ValueError:
-        raise ConfigError("rpc.url", "not a URL", "http://host:port or https://host:port") from None
-    if url.user or url.password or (not url.host and "@" in rpc.url):
-        raise ConfigError("rpc.url", "contains a user or password", "them in rpc.user and rpc.password_file")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("rpc.url", f"{rpc.url!r} is no RPC address", "http://host:port or https://host:port")
-    _check_login(rpc)
+    url = check_url("rpc.url", rpc.url)
+    if rpc.cookie_file and (rpc.user or rpc.password or rpc.password_file):
+        raise ConfigError("rpc.cookie_file", "given together with a user or password", "one of the two")
+    check_login(rpc)
     if rpc.ca_file and url.scheme != "https":
         raise ConfigError("rpc.ca_file", "given for an http address", "an https address in rpc.url")
     if rpc.ca_file:
-        try:
-            ssl.create_default_context(cafile=rpc.ca_file)
-        except OSError:  # a file that cannot be read, or is no certificate (SSLError)
-            raise ConfigError("rpc.ca_file", f"cannot read {rpc.ca_file}", "a PEM file") from None
-
-
-def _check_login(rpc: Rpc) -> None:
-    """Check that there is one way to log in, or none."""
-    if rpc.cookie_file and (rpc.user or rpc.password or rpc.password_file):
-        raise ConfigError("rpc.cookie_file", "given together with a user or password", "one of the two")
-    if rpc.password and rpc.password_file:
-        raise ConfigError("rpc.password_file", "given together with rpc.password", "one of the two")
-    if rpc.password_file:
-        read_secret(rpc.password_file, "rpc.password_file")
-    if (rpc.user is None) != (rpc.password is None and rpc.password_file is None):
-        raise ConfigError("rpc.user", "user and password belong together", "both or neither")
-    if rpc.user and ":" in rpc.user:
-        raise ConfigError("rpc.user", "a colon ends the user's name", "the name alone")
+        tls.context(rpc.ca_file)

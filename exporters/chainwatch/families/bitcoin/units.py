@@ -9,8 +9,3 @@ def satoshis(coins: float | None) -> float | None:
 def satoshis_per_vbyte(coins_per_kvb: float | None) -> float | None:
     """A feerate in coins per 1000 virtual bytes to satoshis per virtual byte, to a thousandth of a satoshi."""
     return None if coins_per_kvb is None else round(coins_per_kvb * 1e5, 3)
-
-
-def tip_hash_id(block_hash: str) -> float:
-    """The low 52 bits of a block hash, as a float that holds them exactly."""
-    return float(int(block_hash[-13:], 16))

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from msgspec import Struct
 from prometheus_client import Metric
 
+from chainwatch.errors import RpcError
 from chainwatch.exposition.collector import Collector
 from chainwatch.exposition.metrics import gauge
 from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.node import BitcoinNode
-from chainwatch.families.bitcoin.sentences import RpcError
 
 TRANSACTIONS = gauge(
     "bitcoin_block_template_transactions",

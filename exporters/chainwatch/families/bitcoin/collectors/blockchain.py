@@ -13,7 +13,6 @@ from chainwatch.families.bitcoin.chains import version_text
 from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.node import BitcoinNode
 from chainwatch.families.bitcoin.schema import BlockchainInfo, BlockHeader
-from chainwatch.families.bitcoin.units import tip_hash_id
 
 HEADERS = gauge("bitcoin_headers", "Height of the best header chain, from getblockchaininfo.headers.")
 IBD = gauge(
@@ -53,7 +52,7 @@ class BlockchainCollector(Collector[BitcoinNode]):
             *fleet.NODE_INFO.samples(client),
             *fleet.TARGET_SPACING.sample(chain.spacing),
             *fleet.TIP_HEIGHT.sample(info.blocks),
-            *fleet.TIP_HASH_ID.sample(tip_hash_id(info.bestblockhash)),
+            *fleet.TIP_HASH_ID.sample(fleet.tip_hash_id(info.bestblockhash)),
             *fleet.TIP_TIMESTAMP.sample(await self._tip_time(info)),
             *fleet.TIP_FIRST_SEEN.sample(self.node.tracker.first_seen(info.bestblockhash)),
             *fleet.SYNCING.sample(_syncing(info)),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from chainwatch.errors import ConfigError
-from chainwatch.exposition import web_config
+from chainwatch.exposition import machine
 from chainwatch.exposition.metrics import Definition
 from chainwatch.exposition.report import Finding, fail, ok, warn
-from chainwatch.exposition.state_file import state_folder
 from chainwatch.families.bitcoin.diagnosis.node import Facts, RpcInfo
 from chainwatch.families.bitcoin.diagnosis.scrape import names
 from chainwatch.families.bitcoin.log import metrics as log_metrics
@@ -28,31 +25,9 @@ HEADERS_SINCE = 250000
 
 def examine(settings: BitcoinSettings, facts: Facts | None) -> Iterator[Finding]:
     """Yield what this machine lacks; `facts` are the node's answers, if it gave any."""
-    yield _state(settings)
+    yield machine.state(settings.state.dir, "a reorganisation while the exporter restarts goes unseen")
     yield from _log(settings, facts)
-    yield from _web(settings)
-
-
-def _state(settings: BitcoinSettings) -> Finding:
-    folder = state_folder(settings.state.dir)
-    if folder is None:
-        return ok(
-            "state",
-            "No state folder: a reorganisation while the exporter restarts goes unseen. Under systemd there is one; "
-            "elsewhere set state.dir.",
-        )
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
-            file.write(b"x" * 4096)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return fail(
-            "state",
-            f"Cannot write into {folder}: {error.strerror}.",
-            "The exporter's user needs it, and a few kilobytes of space: install -d -o chainwatch -m 750 DIR",
-        )
-    return ok("state", f"{folder} can be written.")
+    yield from machine.web(settings.web)
 
 
 def _log(settings: BitcoinSettings, facts: Facts | None) -> Iterator[Finding]:
@@ -140,24 +115,3 @@ def _category(text: str) -> str:
     """The setting that a metric's help names, such as debug=bench."""
     _, found, rest = text.partition("(debug=")
     return f"debug={rest.partition(')')[0]}" if found else ""
-
-
-def _web(settings: BitcoinSettings) -> Iterator[Finding]:
-    file = settings.web.config.file
-    if file is None:
-        if not settings.web.listen_address.startswith(("127.", "localhost:", "[::1]:")):
-            yield warn(
-                "web",
-                f"{settings.web.listen_address} is open to the network without TLS or a password.",
-                "See web.config.file in docs, or a firewall that lets only Prometheus in.",
-            )
-        return
-    try:
-        config = web_config.load(file)
-        if config.tls:
-            config.tls.context()
-    except ConfigError as error:
-        yield fail("web", f"{error}", f"promtool check web-config {file}")
-    else:
-        tls = "TLS" if config.tls else "no TLS"
-        yield ok("web", f"{file}: {tls}, {len(config.users)} users with a password.")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import grp
-import ipaddress
-import pwd
 import socket
 import stat
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +12,11 @@ from msgspec import Raw
 from yarl import URL
 
 from chainwatch import errors
-from chainwatch.exposition.report import Finding, Level, fail, ok, warn
+from chainwatch.exposition.report import Finding, Level, fail, ok, user_name, warn
 from chainwatch.families.bitcoin.oneoff import OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo
 from chainwatch.families.bitcoin.settings import Rpc
+from chainwatch.rpc import reach
 
 BITCOIN_P2P_PORTS = frozenset({8333, 18333, 18444, 38333, 48333, 9333, 19335, 19444})
 
@@ -34,58 +31,15 @@ def examine(settings: Rpc, node: OneOff) -> Iterator[Finding]:
 
 
 def _address(settings: Rpc, _node: OneOff) -> Iterator[Finding]:
-    """Look up the host's name."""
-    host = URL(settings.url).host or ""
-    try:
-        ipaddress.ip_address(host)
-        return
-    except ValueError:
-        found = resolve(host, settings.timeout)
-    if isinstance(found, str):
-        yield fail("address", f"{host}: {found}.", "Check rpc.url; an address such as 127.0.0.1 needs no name server.")
-    else:
-        yield ok("address", f"{host} is {', '.join(found)}.")
+    return reach.address(settings)
 
 
-def resolve(host: str, seconds: float) -> list[str] | str:
-    """Return the addresses of a host, or what is wrong, after at most `seconds`."""
-    found: list[list[str] | str] = ["the name server does not answer"]
-
-    def look_up() -> None:
-        try:
-            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found.append(list(dict.fromkeys(str(info[4][0]) for info in infos)))
-        except (OSError, UnicodeError) as error:
-            found.append(f"no address ({getattr(error, 'strerror', None) or 'not a host name'})")
-
-    # The system's resolver knows no time limit of ours; a thread that it holds must not hold the program.
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return found[-1]
-
-
-def _connection(settings: Rpc, node: OneOff) -> Iterator[Finding]:
-    """Open a TCP connection, and close it again."""
-    url = URL(settings.url)
-    started = time.monotonic()
-    try:
-        socket.create_connection((url.host or "", url.port or 0), timeout=settings.timeout).close()
-    except TimeoutError:
-        yield fail(
-            "connection",
-            f"{node.address} does not answer at all within {settings.timeout:g} s.",
-            "A firewall drops the packets, or the machine is down.",
-        )
-    except OSError as error:
-        yield fail(
-            "connection",
-            f"{node.address}: {error.strerror or error}.",
-            "Is the node running, with server=1? Is this its RPC port (rpcport), and does it listen on this address "
-            "(rpcbind)? Bitcoin 8332, Litecoin 9332; testnet and regtest differ.",
-        )
-    else:
-        yield ok("connection", f"{node.address} accepts connections ({1000 * (time.monotonic() - started):.1f} ms).")
+def _connection(settings: Rpc, _node: OneOff) -> Iterator[Finding]:
+    return reach.connection(
+        settings,
+        "Is the node running, with server=1? Is this its RPC port (rpcport), and does it listen on this address "
+        "(rpcbind)? Bitcoin 8332, Litecoin 9332; testnet and regtest differ.",
+    )
 
 
 def _server(settings: Rpc, node: OneOff) -> Iterator[Finding]:
@@ -197,14 +151,6 @@ def _permissions(file: Path) -> str:
     except OSError:
         return ""
     return f"{lowest} is {stat.filemode(state.st_mode)} {user_name(state.st_uid)}:{_group_name(state.st_gid)}."
-
-
-def user_name(uid: int) -> str:
-    """The name of a user of this machine, or the number."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _group_name(gid: int) -> str:

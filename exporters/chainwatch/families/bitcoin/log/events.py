@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from chainwatch.families.bitcoin.log import patterns
-from chainwatch.families.bitcoin.log.patterns import Pattern
+from chainwatch.streams.log_pattern import Pattern
 
 
 class TipUpdated(NamedTuple):

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 from prometheus_client import Metric
 
-from chainwatch.errors import MethodNotFound, NodeError
+from chainwatch.errors import MethodNotFound, NodeError, RpcError
 from chainwatch.exposition.metrics import LiveCounter, counter
-from chainwatch.families.bitcoin.client import BitcoinRpc, RpcError
+from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.units import satoshis
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from chainwatch.errors import Forbidden, MethodNotFound
-from chainwatch.families.bitcoin.client import BitcoinRpc, RpcError
+from chainwatch.errors import Forbidden, MethodNotFound, RpcError
+from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.tracker.active_chain import WINDOW, ActiveChain, Block, Hash, Work
 
 # Headers read one after the other; when the node is further ahead, only the new tip is read and the rest counted.

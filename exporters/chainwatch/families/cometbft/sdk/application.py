@@ -25,11 +25,11 @@ class Application:
     answer that is too old is never given in place of a new one.
     """
 
-    def __init__(self, rpc: Ask) -> None:
-        self._params = _Kept(PARAMETERS_SECONDS, lambda: queries.slashing_params(rpc))
-        self._infos = _Kept(SIGNING_INFOS_SECONDS, lambda: queries.signing_infos(rpc))
-        self._plan = _Kept(PARAMETERS_SECONDS, lambda: queries.current_plan(rpc))
-        self._validators = _Kept(PARAMETERS_SECONDS, lambda: queries.staking_validators(rpc))
+    def __init__(self, nodes: Ask) -> None:
+        self._params = _Kept(PARAMETERS_SECONDS, lambda: queries.slashing_params(nodes))
+        self._infos = _Kept(SIGNING_INFOS_SECONDS, lambda: queries.signing_infos(nodes))
+        self._plan = _Kept(PARAMETERS_SECONDS, lambda: queries.current_plan(nodes))
+        self._validators = _Kept(PARAMETERS_SECONDS, lambda: queries.staking_validators(nodes))
 
     async def slashing_params(self) -> SlashingParams:
         """When the chain jails for downtime."""

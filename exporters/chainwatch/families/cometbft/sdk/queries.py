@@ -49,10 +49,10 @@ class AbciQuery(Struct, frozen=True):
 
 
 class Ask(Protocol):
-    """The client's way to ask."""
+    """The way to ask a node of the chain."""
 
-    async def call(self, method: str, into: type[T], **params: str | int | bool) -> T:
-        """Ask one method of the node."""
+    async def ask(self, method: str, into: type[T], **params: str | int | bool) -> T:
+        """Ask one method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +94,19 @@ class StakingValidator:
     jailed: bool
 
 
-async def slashing_params(rpc: Ask) -> SlashingParams:
+async def slashing_params(nodes: Ask) -> SlashingParams:
     """Ask the slashing module's parameters."""
-    params = (await _ask(rpc, SLASHING_PARAMS)).message(1)
+    params = (await _ask(nodes, SLASHING_PARAMS)).message(1)
     window, min_signed = params.number(1), params.content(2)
     if not window or not min_signed.isdigit():
         raise Unsupported("the application's slashing module has no window")
     return SlashingParams(window, Fraction(int(min_signed), DECIMAL))
 
 
-async def signing_infos(rpc: Ask) -> Mapping[str, SigningInfo]:
+async def signing_infos(nodes: Ask) -> Mapping[str, SigningInfo]:
     """Ask what is counted of every validator that ever was, by address."""
     infos: dict[str, SigningInfo] = {}
-    async for page in _pages(rpc, SIGNING_INFOS, 1):
+    async for page in _pages(nodes, SIGNING_INFOS, 1):
         for info in page.messages(1):
             if address := bech32.address(info.text(1)):
                 until = info.message(4).number(1)
@@ -114,17 +114,17 @@ async def signing_infos(rpc: Ask) -> Mapping[str, SigningInfo]:
     return infos
 
 
-async def current_plan(rpc: Ask) -> Plan | None:
+async def current_plan(nodes: Ask) -> Plan | None:
     """Ask for the upgrade that is decided on; None while there is none."""
-    answer = await _ask(rpc, CURRENT_PLAN, empty=True)
+    answer = await _ask(nodes, CURRENT_PLAN, empty=True)
     plan = answer.message(1)
     return Plan(plan.text(1)[:MAX_NAME], plan.number(3)) if 1 in answer else None
 
 
-async def staking_validators(rpc: Ask) -> list[StakingValidator]:
+async def staking_validators(nodes: Ask) -> list[StakingValidator]:
     """Ask for the validators with their names: hostile text, chosen by each of them."""
     found = []
-    async for page in _pages(rpc, VALIDATORS, 2):
+    async for page in _pages(nodes, VALIDATORS, 2):
         for validator in page.messages(1):
             key = validator.message(2).message(2).content(1)  # Any{type_url, value: {key}}
             moniker = validator.message(7).text(1)[:MAX_NAME]
@@ -132,21 +132,21 @@ async def staking_validators(rpc: Ask) -> list[StakingValidator]:
     return found
 
 
-async def _pages(rpc: Ask, path: str, pagination: int) -> Any:
+async def _pages(nodes: Ask, path: str, pagination: int) -> Any:
     """Yield each page of a list; `pagination` is the request's field of that name, the answer's is 2."""
     key = b""
     for _ in range(MAX_PAGES):
         request = encode({1: key, 3: PAGE} if key else {3: PAGE})
-        page = await _ask(rpc, path, encode({pagination: request}), empty=True)
+        page = await _ask(nodes, path, encode({pagination: request}), empty=True)
         yield page
         key = page.message(2).content(1)
         if not key:
             return
 
 
-async def _ask(rpc: Ask, path: str, request: bytes = b"", *, empty: bool = False) -> Fields:
+async def _ask(nodes: Ask, path: str, request: bytes = b"", *, empty: bool = False) -> Fields:
     """Ask one query; `empty` when an answer without a field is one."""
-    answer = await rpc.call("abci_query", AbciQuery, path=path, data=request.hex(), prove=False)
+    answer = await nodes.ask("abci_query", AbciQuery, path=path, data=request.hex(), prove=False)
     response = answer.response
     if response.code:
         raise Unsupported(f"{path}: the application does not answer this (code {response.code})")

@@ -1,0 +1,1 @@
+"""What every family needs to ask a node over HTTP: address, login, certificates, one exchange, words for failures."""
