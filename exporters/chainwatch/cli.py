@@ -18,7 +18,7 @@ from chainwatch import __version__, families, logs
 from chainwatch.config import CONFIG_FILE_ENVIRONMENT, SWITCHES, load, misspelt, options
 from chainwatch.errors import ChainwatchError, ConfigError
 from chainwatch.exposition.catalogue import as_markdown
-from chainwatch.exposition.family import Family
+from chainwatch.exposition.family import Action, Family
 from chainwatch.exposition.service import Service, check
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     found = known_families()
     for family in found:
         watch = commands.add_parser(family.name, help=family.summary, allow_abbrev=False)
+        _add_actions(watch, family)
         _add_settings(watch, family)
         watch.set_defaults(family=family, command=partial(_watch, family))
     for name, summary, act in (
@@ -77,6 +78,17 @@ def parser() -> argparse.ArgumentParser:
     metrics = commands.add_parser("metrics", help="Print the catalogue of all metrics as Markdown.")
     metrics.set_defaults(command=_metrics)
     return top
+
+
+def _add_actions(command: argparse.ArgumentParser, family: Family[Any]) -> None:
+    """Let a word take the place of watching, where the family has such words."""
+    if family.actions:
+        command.add_argument(
+            "action",
+            nargs="?",
+            choices=[action.name for action in family.actions],
+            help=_escaped("; ".join(f"{action.name}: {action.summary}" for action in family.actions)),
+        )
 
 
 def _add_settings(command: argparse.ArgumentParser, family: Family[Any]) -> None:
@@ -163,9 +175,18 @@ def _checked(family: Family[Any], chosen: argparse.Namespace) -> Any:
 
 
 def _watch(family: Family[Any], chosen: argparse.Namespace) -> int:
+    for action in family.actions:
+        if action.name == chosen.action:
+            return _act(family, action, chosen)
     _checked(family, chosen)
     asyncio.run(_serve(family, partial(_load, family, chosen)))
     return 0
+
+
+def _act(family: Family[Any], action: Action[Any], chosen: argparse.Namespace) -> int:
+    settings = _load(family, chosen)
+    logs.configure(settings.log.level, settings.log.format)
+    return action.run(settings)
 
 
 async def _serve(family: Family[Any], settings: Callable[[], Any]) -> None:

@@ -93,9 +93,19 @@ ROUTES = [
     ("ChainwatchChainTipStaleCritical", "pager"),
     ("BitcoinInvalidTip", "pager"),
     ("BitcoinMempoolEmpty", "pager"),
+    ("CometbftChainHalted", "pager"),
+    ("CometbftConsensusFailure", "pager"),
+    ("CometbftDoubleSignOwn", "pager"),
+    ("CometbftValidatorMissing", "pager"),
+    ("CometbftValidatorSignerSilent", "pager"),
+    ("CometbftValidatorJailNear", "pager"),
     ("ChainwatchChainTipStale", "chat"),
     ("BitcoinInvalidBlock", "chat"),
     ("BitcoinMempoolRejectConsensus", "chat"),
+    ("CometbftPowerMissing", "chat"),
+    ("CometbftValidatorMissingShare", "chat"),
+    ("CometbftDoubleSignOther", "nobody"),
+    ("CometbftValidatorLeftOut", "nobody"),
     ("ChainwatchReorg", "nobody"),
     ("BitcoinFeeSpike", "nobody"),
     ("ChainwatchWatchdog", "deadman"),
@@ -211,7 +221,9 @@ def test_inhibition_names_alerts_that_exist_and_labels_that_their_sources_carry(
             label, value = re.fullmatch(r'(\w+) =~? "(.+)"', matcher).groups()  # type: ignore[union-attr]
             unknown = set(value.split("|")) - names if label == "alertname" else set()
             assert not unknown, f"inhibit_rules name alerts that do not exist: {sorted(unknown)}"
-        assert rule["equal"] in (["job", "instance"], ["chain"]), f"inhibition by {rule['equal']}: is it always there?"
+        assert rule["equal"] in (["job", "instance"], ["chain"], ["chain", "validator"]), (
+            f"inhibition by {rule['equal']}: is it always there?"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +268,12 @@ INHIBITION = [
     ("ChainwatchNodeIsolated", "ChainwatchSyncStuck", "suppressed"),
     ("ChainwatchNodeBehind", "ChainwatchNodeTipStale", "suppressed"),
     ("BitcoinInvalidTip", "BitcoinInvalidBlock", "suppressed"),
+    ("ChainwatchNodeDown", "CometbftPeersCongested", "suppressed"),
+    ("ChainwatchNodeIsolated", "CometbftNodeBehind", "suppressed"),
+    ("CometbftNodeBehind", "ChainwatchNodeBehind", "suppressed"),
+    ("CometbftConsensusFailure", "ChainwatchNodeBehind", "suppressed"),
+    ("CometbftConsensusFailure", "ChainwatchNodeDown", "active"),
+    ("ChainwatchNodeDown", "CometbftConsensusFailure", "active"),
     ("ChainwatchNodeDown", "ChainwatchDeepReorg", "active"),
     ("ChainwatchNodeDown", "ChainwatchTargetDown", "active"),
     ("ChainwatchNodeStalled", "ChainwatchDeepReorg", "active"),
@@ -268,14 +286,73 @@ def test_cause_keeps_its_consequences_quiet_on_its_own_instance_only(
     alertmanager: Alertmanager, source: str, target: str, state: str
 ) -> None:
     here, there = f"{source}-{target}-here", f"{source}-{target}-there"
-    raise_alert(alertmanager, source, chain="bitcoin-main", job="bitcoin", instance=here)
+    chain = f"{source}-{target}"
+    raise_alert(alertmanager, source, chain=chain, job="bitcoin", instance=here)
     assert state_of(alertmanager, source, instance=here) == "active"
     for instance in (here, there):
-        raise_alert(alertmanager, target, chain="bitcoin-main", job="bitcoin", instance=instance)
+        raise_alert(alertmanager, target, chain=chain, job="bitcoin", instance=instance)
     wait_until(
         lambda: state_of(alertmanager, target, instance=here) == state, f"{target} here to be {state}", timeout=10
     )
     assert state_of(alertmanager, target, instance=there) == "active"
+
+
+# source, target, on the same chain and, where it has one, of the same validator: is the target kept quiet?
+CHAIN_INHIBITION = [
+    ("CometbftChainHalted", "CometbftValidatorMissing", "suppressed"),
+    ("CometbftChainHalted", "CometbftPowerMissingCritical", "suppressed"),
+    ("CometbftChainHalted", "ChainwatchChainTipStaleCritical", "suppressed"),
+    ("CometbftConsensusFailure", "ChainwatchChainTipStaleCritical", "suppressed"),
+    ("CometbftChainHalted", "CometbftDoubleSignOwn", "active"),
+    ("CometbftChainHalted", "CometbftValidatorJailed", "active"),
+    ("CometbftChainHalted", "CometbftConsensusFailure", "active"),
+    ("CometbftPowerMissingCritical", "CometbftPowerMissing", "suppressed"),
+    ("CometbftPowerMissingCritical", "CometbftValidatorMissing", "active"),
+    ("CometbftUpgradeImminent", "CometbftUpgradeNear", "suppressed"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "state"), CHAIN_INHIBITION)
+def test_what_befell_a_chain_keeps_its_consequences_quiet_on_that_chain_only(
+    alertmanager: Alertmanager, source: str, target: str, state: str
+) -> None:
+    here, there = f"{source}-{target}-1", f"{source}-{target}-2"
+    raise_alert(alertmanager, source, chain=here)
+    assert state_of(alertmanager, source, chain=here) == "active"
+    for chain in (here, there):
+        raise_alert(alertmanager, target, chain=chain, validator="A" * 40, name="ours")
+    wait_until(lambda: state_of(alertmanager, target, chain=here) == state, f"{target} here to be {state}", timeout=10)
+    assert state_of(alertmanager, target, chain=there) == "active"
+
+
+VALIDATOR_INHIBITION = [
+    ("CometbftValidatorMissing", "CometbftValidatorSignerSilent", "suppressed"),
+    ("CometbftValidatorMissing", "CometbftValidatorMissingShare", "suppressed"),
+    ("CometbftValidatorMissing", "CometbftValidatorJailNear", "active"),
+    ("CometbftValidatorMissing", "CometbftDoubleSignOwn", "active"),
+    ("CometbftValidatorSignerSilent", "CometbftValidatorMissing", "active"),
+    ("CometbftValidatorJailed", "CometbftValidatorNotInSet", "suppressed"),
+    ("CometbftValidatorJailed", "CometbftValidatorMissing", "suppressed"),
+    ("CometbftValidatorJailed", "CometbftDoubleSignOwn", "active"),
+    ("CometbftValidatorPowerLost", "CometbftValidatorPowerChanged", "suppressed"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "state"), VALIDATOR_INHIBITION)
+def test_one_page_tells_of_a_validator_and_others_of_other_validators(
+    alertmanager: Alertmanager, source: str, target: str, state: str
+) -> None:
+    chain, ours, theirs = f"{source}-{target}", "A" * 40, "B" * 40
+    raise_alert(alertmanager, source, chain=chain, validator=ours, name="ours")
+    assert state_of(alertmanager, source, chain=chain) == "active"
+    for validator in (ours, theirs):
+        raise_alert(alertmanager, target, chain=chain, validator=validator, name="ours")
+    wait_until(
+        lambda: state_of(alertmanager, target, chain=chain, validator=ours) == state,
+        f"{target} of this validator to be {state}",
+        timeout=10,
+    )
+    assert state_of(alertmanager, target, chain=chain, validator=theirs) == "active"
 
 
 def test_critical_stale_tip_silences_the_warning_of_its_own_chain_only(

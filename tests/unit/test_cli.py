@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chainwatch import __version__, cli
-from chainwatch.errors import ChainwatchError
+from chainwatch.errors import ChainwatchError, ConfigError
+from chainwatch.exposition.family import Action, Family
 
 
 def chainwatch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,10 +32,28 @@ def help_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+def bitcoin() -> Family[Any]:
+    return next(family for family in cli.known_families() if family.name == "bitcoin")
+
+
+@pytest.fixture
+def acting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Bitcoin with an action `look`; what it was given."""
+    given: list[Any] = []
+
+    def look(settings: Any) -> int:
+        given.append(settings)
+        return 7
+
+    family = dataclasses.replace(bitcoin(), actions=(Action("look", "Look 100 % closely.", look),))
+    monkeypatch.setattr(cli, "known_families", lambda: [family])
+    return given
+
+
 @pytest.mark.parametrize("command", [["bitcoin"], ["check-config", "bitcoin"], ["doctor", "bitcoin"]])
 def test_help_lists_every_setting_and_every_collector(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(*command, capsys=capsys)
-    (family,) = cli.known_families()
+    family = bitcoin()
     registrations = list(family.collectors)
     assert len(registrations) > 5
     for registration in registrations:
@@ -45,7 +67,7 @@ def test_help_lists_every_setting_and_every_collector(command: list[str], capsys
 def test_a_collector_has_a_flag_because_it_is_registered(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (family,) = cli.known_families()
+    family = bitcoin()
     monkeypatch.setattr(family.collectors, "_registered", dict(family.collectors._registered))
 
     @family.collectors.register("moon_phase", default=False)
@@ -62,6 +84,48 @@ def test_switches_and_flags_reach_the_settings(monkeypatch: pytest.MonkeyPatch) 
     cli.run(["bitcoin", "--no-collector.mempool", "--collector.utxo-set", "--rpc.timeout=3", "--config.file=/dev/null"])
     assert seen[0].collector == {"mempool": False, "utxo_set": True}
     assert seen[0].rpc.timeout == 3
+
+
+@pytest.mark.parametrize("arguments", [["look", "--rpc.timeout=3"], ["--rpc.timeout", "3", "look"]])
+def test_an_action_takes_the_place_of_watching(arguments: list[str], acting: list[Any]) -> None:
+    assert cli.run(["bitcoin", *arguments]) == 7
+    assert [settings.rpc.timeout for settings in acting] == [3]
+
+
+def test_an_action_is_listed(acting: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "look: Look 100 % closely." in " ".join(help_of("bitcoin", capsys=capsys).split())
+    assert acting == []
+
+
+def test_without_its_word_a_family_with_actions_watches(acting: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    served = []
+
+    async def serve(family: Family[Any], settings: Callable[[], Any]) -> None:
+        served.append((family.name, settings().rpc.timeout))
+
+    monkeypatch.setattr(cli, "_serve", serve)
+    assert cli.run(["bitcoin", "--rpc.timeout=3"]) == 0
+    assert (served, acting) == ([("bitcoin", 3.0)], [])
+
+
+def test_an_action_with_a_wrong_setting_is_not_begun(acting: list[Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^rpc\.timeout: "):
+        cli.run(["bitcoin", "look", "--rpc.timeout=soon"])
+    assert acting == []
+
+
+def test_a_word_that_is_no_action_is_one_line(acting: list[Any]) -> None:
+    with pytest.raises(ChainwatchError, match=r"invalid choice: 'lock' .*look.*; see chainwatch bitcoin --help$"):
+        cli.run(["bitcoin", "lock"])
+    with pytest.raises(ConfigError, match="an argument that belongs to no flag"):
+        cli.run(["check-config", "bitcoin", "look"])
+    assert acting == []
+
+
+def test_a_family_without_actions_takes_no_word() -> None:
+    assert bitcoin().actions == ()
+    with pytest.raises(ConfigError, match="an argument that belongs to no flag"):
+        cli.run(["bitcoin", "top"])
 
 
 def test_the_metrics_command_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:

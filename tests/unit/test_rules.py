@@ -234,6 +234,18 @@ def test_every_threshold_has_a_default_and_a_reader() -> None:
     )
 
 
+def test_a_family_changes_only_thresholds_that_the_fleet_has() -> None:
+    fleet = yaml.safe_load((PROMETHEUS / "rules" / "fleet.yml").read_text())
+    defaults = {
+        rule["labels"]["name"]
+        for group in fleet["groups"]
+        for rule in group["rules"]
+        if "name" in rule.get("labels", {})
+    }
+    changed = {rule.labels["name"] for rule in rules() if rule.name == "chainwatch:threshold:family"}
+    assert changed <= defaults, f"families change thresholds that fleet.yml does not set: {sorted(changed - defaults)}"
+
+
 def test_the_example_of_local_thresholds_overrides_thresholds_that_exist() -> None:
     example = yaml.safe_load((PROMETHEUS / "examples" / "local_thresholds.yml").read_text())
     names = {rule["labels"]["name"] for group in example["groups"] for rule in group["rules"]}

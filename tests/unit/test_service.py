@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from msgspec import structs
 
 from chainwatch.config import load
@@ -24,6 +26,7 @@ from chainwatch.errors import ConfigError
 from chainwatch.exposition import service as module
 from chainwatch.exposition.service import Service
 from chainwatch.families.bitcoin import FAMILY
+from chainwatch.families.bitcoin.exporter import BitcoinExporter
 from chainwatch.families.bitcoin.settings import BitcoinSettings
 from tests.unit.bitcoin.fake_node import FIXTURES, FakeNode
 
@@ -395,3 +398,37 @@ def test_settings_that_cannot_work_are_refused_before_anything_starts(tmp_path: 
     wrong = structs.replace(bitcoin(), web=structs.replace(bitcoin().web, listen_address="nowhere"))
     with pytest.raises(ConfigError, match=r"web\.listen_address"):
         Service(FAMILY, lambda: wrong)
+
+
+async def test_a_familys_own_routes_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    class WithPages(BitcoinExporter):
+        def routes(self) -> list[web.RouteDef]:
+            return [web.get("/hello", hello)]
+
+    family = dataclasses.replace(FAMILY, start=WithPages, pages={"/hello": "Hello"})
+    settings = bitcoin(web__listen_address="127.0.0.1:0")
+    urls: list[str] = []
+
+    def info(text: str, *given: str) -> None:
+        if "answers at" in text:
+            urls.append(given[1])
+
+    monkeypatch.setattr(module.log, "info", info)
+    monkeypatch.setattr(module, "_end_anyway", lambda: None)
+    serving = asyncio.create_task(Service(family, lambda: settings).run())
+    await until(lambda: bool(urls), "the service to answer")
+    async with aiohttp.request("GET", f"{urls[0]}/hello") as response:
+        assert await response.text() == "hello"
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 10)
+
+
+def test_a_familys_own_paths_are_not_for_the_metrics() -> None:
+    family = dataclasses.replace(FAMILY, pages={"/hello": "Hello"})
+    taken = bitcoin(web__telemetry_path="/hello")
+    module.check(FAMILY, taken)
+    with pytest.raises(ConfigError, match=r"^web\.telemetry_path: /hello is a path of chainwatch's own"):
+        module.check(family, taken)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -53,6 +54,8 @@ class Site:
         self.ready = True
         self.problem: str | None = None
         self.reloads = 0
+        self.routes: Iterable[web.RouteDef] = ()
+        self.pages: Mapping[str, str] = {}
         self.url = ""
         self.port = 0
         self.session: aiohttp.ClientSession
@@ -69,6 +72,8 @@ class Site:
             lambda: [("Software", HOSTILE)],
             lambda: self.ready,
             self.reload,
+            self.routes,
+            self.pages,
         )
 
     async def get(self, path: str = "/metrics", **headers: str) -> aiohttp.ClientResponse:
@@ -90,10 +95,16 @@ class Site:
 
 
 @asynccontextmanager
-async def serve(context: ssl.SSLContext | None = None, **settings: Any) -> AsyncIterator[Site]:
+async def serve(
+    context: ssl.SSLContext | None = None,
+    routes: Iterable[web.RouteDef] = (),
+    pages: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Site]:
     site = Site()
-    web = Web(listen_address="127.0.0.1:0", **settings)
-    async with Server(application(site.subject, "bitcoin", web.telemetry_path), web, context) as server:
+    site.routes, site.pages = routes, pages or {}
+    listening = Web(listen_address="127.0.0.1:0", **settings)
+    async with Server(application(site.subject, "bitcoin", listening.telemetry_path), listening, context) as server:
         site.url = server.url
         site.port = int(server.url.rpartition(":")[2])
         async with aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(20)) as site.session:

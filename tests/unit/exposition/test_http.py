@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from chainwatch.errors import NodeError
 from chainwatch.exposition import http
-from chainwatch.exposition.http import scrape_seconds
+from chainwatch.exposition.http import STOPPING, scrape_seconds
 
 from .site import HOSTILE, Site, serve
 
@@ -158,6 +160,39 @@ async def test_another_path_for_the_metrics() -> None:
         assert (await site.get("/bitcoin/metrics")).status == 200
         assert (await site.get("/metrics")).status == 404
         assert 'href="/bitcoin/metrics"' in await (await site.get("/")).text()
+
+
+async def test_a_family_answers_at_paths_of_its_own_and_the_landing_page_leads_there() -> None:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    pages = {"/hello": f"Hello {HOSTILE}", "/quiet": ""}
+    async with serve(routes=[web.get("/hello", hello), web.get("/quiet", hello)], pages=pages) as site:
+        assert await (await site.get("/hello")).text() == "hello"
+        assert await (await site.get("/quiet")).text() == "hello"
+        landing = await (await site.get("/")).text()
+        assert '<a href="/hello">Hello &lt;script&gt;' in landing
+        assert "/quiet" not in landing
+        assert (await site.get()).status == 200
+
+
+async def test_an_answer_without_end_is_told_when_the_exporter_stops() -> None:
+    begun = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        begun.set()
+        await request.app[STOPPING].wait()
+        await response.write(b"the end")
+        return response
+
+    async with serve(routes=[web.get("/endless", endless)]) as site:
+        reading = asyncio.create_task(site.raw(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"))
+        await asyncio.wait_for(begun.wait(), 5)
+        started = time.monotonic()
+    assert b"the end" in await reading
+    assert time.monotonic() - started < 0.9
 
 
 async def test_health_and_readiness(site: Site) -> None:

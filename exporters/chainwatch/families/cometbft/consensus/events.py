@@ -116,11 +116,24 @@ class Evidence(Struct, frozen=True):
     value: EvidenceValue | None = None
 
 
+class Convict(Struct, frozen=True):
+    """A validator that signed a false light block."""
+
+    address: str = ""
+
+
 class EvidenceValue(Struct, frozen=True):
-    """The two votes, of a duplicate vote; None in other evidence."""
+    """The two votes of a duplicate vote, or who took part in a light client attack; spelled anew in 1.0."""
 
     vote_a: Vote | None = None
     vote_b: Vote | None = None
+    to_0_40: list[Convict] | None = field(name="ByzantineValidators", default=None)
+    since_1_0: list[Convict] | None = field(name="byzantine_validators", default=None)
+
+    @property
+    def convicts(self) -> list[str]:
+        """Addresses of those that took part in a light client attack."""
+        return [convict.address for convict in self.to_0_40 or self.since_1_0 or ()]
 
 
 class _EvidenceList(Struct, frozen=True):

@@ -109,6 +109,8 @@ class Height:
     rounds: dict[int, Round] = field(default_factory=dict)
     # Vantage points that saw it from its first round on without a gap.
     watched_by: set[int] = field(default_factory=set)
+    # Vantage points that told its block.
+    ended_by: set[int] = field(default_factory=set)
     committed_seen: float | None = None  # when its block was seen applied
 
 
@@ -133,6 +135,21 @@ class Signature:
     timestamp: float | None
 
 
+class EvidenceType(StrEnum):
+    """What evidence in a block proves."""
+
+    DUPLICATE_VOTE = "duplicate_vote"
+    LIGHT_CLIENT_ATTACK = "light_client_attack"
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaviour:
+    """One piece of evidence in a block, and whom it convicts."""
+
+    type: EvidenceType
+    validators: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A committed height, settled once: the truth on who signed, and what was seen of it."""
@@ -146,7 +163,7 @@ class Settled:
     seen: Height | None  # None for FILLED
     # Prevotes of the committed round by address; None where they cannot be known (partial, filled, catching up).
     prevotes: Mapping[str, Result] | None
-    # Precommits for the block that came in time, and that the next block left out.
+    # Members whose precommit (for this block or nil) came in time, and that the next block left out.
     left_out: frozenset[str]
     # Members whose seen precommit and whose signature in the commit name different blocks: a double sign.
     contradictions: frozenset[str]
@@ -154,6 +171,8 @@ class Settled:
     unseen: frozenset[str]
     # Of the next height, when it was first seen: from then on a precommit came too late for its proposer.
     next_round_seen: float | None
+    # The evidence in this height's own block.
+    misbehaviour: tuple[Misbehaviour, ...] = ()
 
     @property
     def absent(self) -> Sequence[str]:

@@ -61,7 +61,7 @@ class _Kept(Generic[T]):
         """Return the answer, asked anew when it is too old. One who gives up does not spoil it for the others."""
         task = self._task
         if task is None or (task.done() and (time.monotonic() >= self._until or _failed(task))):
-            task = self._task = asyncio.ensure_future(self.ask())  # type: ignore[assignment]
+            task = self._task = asyncio.ensure_future(self.ask())
             self._until = time.monotonic() + self.seconds
             assert task is not None
             task.add_done_callback(_failed)

@@ -1,0 +1,1 @@
+"""What `chainwatch doctor cometbft` looks at, one file for each place where trouble sits."""
