@@ -1,4 +1,4 @@
-"""Tell the story once; then stay up until Ctrl-C, unless --once."""
+"""Tell a chain's story once; then stay up until Ctrl-C, unless --once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ import tempfile
 from pathlib import Path
 
 from tests.demo.bitcoin import bitcoin
+from tests.demo.cometbft import cometbft
 from tests.demo.stage import Narrator
 from tests.lab import LabError
+
+STORIES = {"bitcoin": bitcoin, "cometbft": cometbft}
 
 
 def main() -> int:
     """Exit code 0 when every page of the story arrived."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--chain", choices=STORIES, default="bitcoin", help="whose story (default: %(default)s)")
     parser.add_argument("--once", action="store_true", help="end after the story")
-    once = parser.parse_args().once
+    arguments = parser.parse_args()
+    once, story = arguments.once, STORIES[arguments.chain]
     narrator = Narrator()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with tempfile.TemporaryDirectory(prefix="chainwatch-demo-") as folder, bitcoin(Path(folder), narrator):
+        with tempfile.TemporaryDirectory(prefix="chainwatch-demo-") as folder, story(Path(folder), narrator):
             if not once:
                 narrator.say("everything stays up for you to look at; Ctrl-C ends it")
                 signal.pause()

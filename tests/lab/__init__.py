@@ -24,6 +24,10 @@
         a.kill()
         hook.wait_for("NodeDown")
 
+    with CometbftNet(tmp / "net") as net, Exporter(tmp / "exporter", net.full) as exporter:
+        net.wait_height(3)
+        net.validators[3].freeze()
+
 Every class is a context manager and also has `start` and `stop`; nodes have `restart`, `kill`, `freeze` and `thaw`.
 Nothing that the lab starts outlives the process that started it, even when that is killed (see process.py).
 A program that is not installed raises PeerMissingError, whose text says what to do.
@@ -31,7 +35,9 @@ A program that is not installed raises PeerMissingError, whose text says what to
 
 from tests.lab.alertmanager import Alertmanager
 from tests.lab.bitcoinsv import BitcoinSV
-from tests.lab.exporter import Exporter
+from tests.lab.cometbft import CometbftNode, CometbftRpcError
+from tests.lab.cometbftnet import BRISK, FAST, STEADY, CometbftNet
+from tests.lab.exporter import Exporter, Watched
 from tests.lab.litecoind import Litecoind
 from tests.lab.node import Node, RpcUser, join, part, same_tip
 from tests.lab.p2p import P2PClient
@@ -45,9 +51,15 @@ from tests.lab.webhook import Notice, Webhook
 from tests.lab.zmqrelay import ZmqRelay
 
 __all__ = [
+    "BRISK",
+    "FAST",
     "NOT_ANSWERING",
+    "STEADY",
     "Alertmanager",
     "BitcoinSV",
+    "CometbftNet",
+    "CometbftNode",
+    "CometbftRpcError",
     "Exporter",
     "LabError",
     "Litecoind",
@@ -60,6 +72,7 @@ __all__ = [
     "Prometheus",
     "RpcError",
     "RpcUser",
+    "Watched",
     "Webhook",
     "ZmqRelay",
     "free_port",

@@ -1,35 +1,43 @@
-"""Our exporter as an operator runs it: `python -m chainwatch bitcoin` beside a node."""
+"""Our exporter as an operator runs it: `python -m chainwatch FAMILY` beside a node."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from tests.lab import web
-from tests.lab.node import Node, RpcUser
+from tests.lab.node import RpcUser
 from tests.lab.page import Page
 from tests.lab.ports import free_port
 from tests.lab.process import Process
 from tests.lab.waiting import wait_until
 
 
+class Watched(Protocol):
+    """What an exporter must know of a node."""
+
+    family: str
+
+    def watch_settings(self) -> Mapping[str, str | bool | None]:
+        """Settings by dotted key with which an exporter reaches the node."""
+
+
 class Exporter:
     """An exporter on a free loopback port. `with` starts and stops it.
 
-    It logs in by the node's cookie, or as `user`. `settings` are its settings by dotted key, over those that follow
-    from the node: text becomes `--key=text`, True `--key`, False `--no-key`, and None removes one.
+    It logs in as the node's `watch_settings` say, or as `user`. `settings` are its settings by dotted key, over those
+    that follow from the node: text becomes `--key=text`, True `--key`, False `--no-key`, and None removes one.
     """
 
     def __init__(
         self,
         folder: Path,
-        node: Node,
+        node: Watched,
         *,
         settings: Mapping[str, str | bool | None] | None = None,
         user: RpcUser | None = None,
-        family: str = "bitcoin",
     ) -> None:
         self.folder = folder
         self.port = free_port()
@@ -41,15 +49,15 @@ class Exporter:
         self.settings: dict[str, str | bool | None] = {
             "web.listen-address": self.address,
             "state.dir": str(self.state_dir),
-            "rpc.url": node.rpc_url,
-            **({"rpc.cookie-file": str(node.cookie_file)} if user is None else {"rpc.user": user.name}),
+            **node.watch_settings(),
+            **({} if user is None else {"rpc.cookie-file": None, "rpc.user": user.name}),
             **(settings or {}),
         }
-        self._family = family
+        self.family = node.family
         self.process = self._process()
 
     def _process(self) -> Process:
-        command = [sys.executable, "-m", "chainwatch", self._family]
+        command = [sys.executable, "-m", "chainwatch", self.family]
         for key, value in self.settings.items():
             if isinstance(value, str):
                 command.append(f"--{key}={value}")

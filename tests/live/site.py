@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import yaml
 
-from tests.lab import Alertmanager, Exporter, LabError, Node, Notice, Prometheus, Webhook, wait_until
+from tests.lab import Alertmanager, Exporter, LabError, Notice, Prometheus, Webhook, wait_until
 
 SHIPPED_RULES = Path(__file__).resolve().parents[2] / "prometheus" / "rules"
 SCRAPE_SECONDS = 2
@@ -192,8 +192,18 @@ def unix(text: str) -> float:
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp()
 
 
+class Runnable(Protocol):
+    """A node, a net of nodes, an exporter."""
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+
+    def stop(self) -> object:
+        """Stop it, if it runs."""
+
+
 @contextlib.contextmanager
-def running(*programs: Node | Exporter) -> Iterator[None]:
+def running(*programs: Runnable) -> Iterator[None]:
     """Start these all at the same time, and stop them at the end, those too that were started anew in between."""
     with contextlib.ExitStack() as stack:
         for program in programs:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -296,8 +297,8 @@ def test_a_page_tells_absent_from_zero_and_ambiguous() -> None:
         page.value("a", x="3")
 
 
-def test_nothing_of_the_lab_listens_beyond_loopback(pair: tuple[Litecoind, Litecoind], bitcoinsv: BitcoinSV) -> None:
-    pids = [node.process.pid for node in (*pair, bitcoinsv)]
+def listening_addresses(pids: Iterable[int]) -> list[str]:
+    """The local address of each TCP socket on which these processes listen, in hex as /proc/net has it."""
     sockets = {str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
     listening = []
     for table in ("tcp", "tcp6"):
@@ -305,5 +306,10 @@ def test_nothing_of_the_lab_listens_beyond_loopback(pair: tuple[Litecoind, Litec
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
                 listening.append(fields[1].partition(":")[0])
+    return listening
+
+
+def test_nothing_of_the_lab_listens_beyond_loopback(pair: tuple[Litecoind, Litecoind], bitcoinsv: BitcoinSV) -> None:
+    listening = listening_addresses([node.process.pid for node in (*pair, bitcoinsv)])
     assert len(listening) >= 7
     assert set(listening) == {"0100007F"}

@@ -1,0 +1,143 @@
+"""Whose fault a missed precommit is: each cause brought about on a net of its own, at the same time.
+
+The cause `unknown` needs no net: heights that nobody watched have it (test_cometbft_truth).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab import CometbftNet, CometbftNode, Exporter, Page, wait_until
+from tests.live.cometbft_site import Recorder, frozen
+from tests.live.site import running
+
+MISSED = 4
+CAUSES = ("network", "node", "signer", "proposer")
+
+
+@dataclass
+class Case:
+    """A net whose validator `ours` misses blocks, and the exporter that says why."""
+
+    net: CometbftNet
+    ours: CometbftNode
+    watched: CometbftNode
+    exporter: Exporter
+    frozen: tuple[CometbftNode, ...]
+    page: Page | None = None
+
+    def play(self) -> None:
+        """Miss some blocks and sign again."""
+        Recorder(self.exporter).wait_counting()
+        if self.frozen:
+            with frozen(*self.frozen):
+                self.net.wait_blocks(MISSED + 1, timeout=60)
+            back = self.net.wait_blocks(4)
+        else:
+            wait_until(
+                lambda: self.causes(self.exporter.page()).get("proposer", 0) >= 2, "votes to be left out", timeout=60
+            )
+            back = self.net.height
+        self.exporter.wait_value("chainwatch_syncing", 0)
+        wait_until(lambda: self.exporter.page().value("chainwatch_tip_height") >= back, "the exporter to be up to date")
+        self.page = self.exporter.page()
+
+    def causes(self, page: Page) -> dict[str, float]:
+        """Blocks missed, by cause, without those of which there are none."""
+        found = page.samples("cometbft_validator_missed_by_cause_total", validator=self.ours.address)
+        return {dict(key)["cause"]: number for key, number in found.items() if number}
+
+
+def _network(folder: Path) -> Case:
+    """Another validator with more than a sixth of the power is away too."""
+    net = CometbftNet(folder / "net", validators=6, powers=(10, 10, 10, 10, 10, 5), chain_id="cause-network")
+    return _case(folder, net, net.full, net.validators[5], net.validators[4:])
+
+
+def _node(folder: Path) -> Case:
+    """The watched node is the validator itself, and hangs."""
+    net = CometbftNet(folder / "net", full_nodes=0, chain_id="cause-node")
+    return _case(folder, net, net.validators[3], net.validators[3], net.validators[3:])
+
+
+def _signer(folder: Path) -> Case:
+    """The validator says nothing, while the watched node and everybody else are well."""
+    net = CometbftNet(folder / "net", chain_id="cause-signer")
+    return _case(folder, net, net.full, net.validators[3], net.validators[3:])
+
+
+def _proposer(folder: Path) -> Case:
+    """The validator's votes travel for up to 100 ms, and one proposer waits for nobody.
+
+    Its proposals travel for up to half a second. Until one is there the watched node still takes votes: it sees ours,
+    and then a block without it. The other two have a quorum.
+    """
+    net = CometbftNet(folder / "net", powers=(10, 15, 15, 4), chain_id="cause-proposer")
+    gossip, commit = "consensus.peer_gossip_sleep_duration", "consensus.timeout_commit"
+    for node in net.nodes:
+        node.settings[commit] = "500ms"
+    net.validators[0].settings |= {commit: "0s", gossip: "500ms"}
+    net.validators[3].settings |= {gossip: "100ms"}
+    return _case(folder, net, net.full, net.validators[3], ())
+
+
+def _case(
+    folder: Path, net: CometbftNet, watched: CometbftNode, ours: CometbftNode, victims: list[CometbftNode] | tuple[()]
+) -> Case:
+    exporter = Exporter(folder / "exporter", watched, settings={"validators.own": f"{ours.address}=ours"})
+    return Case(net, ours, watched, exporter, tuple(victims))
+
+
+BUILDERS = {"network": _network, "node": _node, "signer": _signer, "proposer": _proposer}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Case]]:
+    """Every validator has missed its blocks."""
+    folder = tmp_path_factory.mktemp("causes")
+    found = {cause: BUILDERS[cause](folder / cause) for cause in CAUSES}
+    with running(*(case.net for case in found.values())):
+        for case in found.values():
+            case.net.wait_height(2)
+        with running(*(case.exporter for case in found.values())), ThreadPoolExecutor(len(found)) as pool:
+            list(pool.map(Case.play, found.values()))
+            yield found
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_each_cause_is_given_when_it_is_the_cause(cases: Mapping[str, Case], cause: str) -> None:
+    case = cases[cause]
+    assert case.page is not None
+    given = case.causes(case.page)
+    if cause == "proposer":  # now and then its proposal is quicker than our vote: then no vote was seen
+        assert given.pop("signer", 0) < given["proposer"]
+    assert set(given) == {cause}
+    assert given[cause] >= (2 if cause == "proposer" else MISSED)
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_each_miss_has_one_cause(cases: Mapping[str, Case], cause: str) -> None:
+    case = cases[cause]
+    assert case.page is not None
+    missed = case.page.value("cometbft_validator_missed_total", validator=case.ours.address, rule="sdk")
+    assert sum(case.causes(case.page).values()) == missed
+
+
+def test_a_validator_that_misses_while_others_sign_misses_alone(cases: Mapping[str, Case]) -> None:
+    case = cases["signer"]
+    assert case.page is not None
+    missed = case.page.value("cometbft_validator_missed_total", validator=case.ours.address, rule="sdk")
+    assert case.page.value("cometbft_validator_missed_alone_total", validator=case.ours.address) == missed
+
+
+def test_the_rounds_that_our_frozen_validator_should_have_led_are_counted_as_its_own(cases: Mapping[str, Case]) -> None:
+    case = cases["signer"]
+    assert case.page is not None
+    failed = case.page.value("cometbft_validator_proposals_total", validator=case.ours.address, result="failed")
+    assert failed >= 1
+    assert case.page.value("cometbft_round_failures_total", whose="own", reason="no_proposal") == failed
