@@ -156,9 +156,7 @@ class Crowd:
     def app(self) -> web.Application:
         """Return its routes."""
         app = web.Application()
-        app.add_routes(
-            [web.post("/", self._rpc), web.get("/websocket", self._events), web.get("/go", self._go)]
-        )
+        app.add_routes([web.post("/", self._rpc), web.get("/websocket", self._events), web.get("/go", self._go)])
         return app
 
     async def _go(self, request: web.Request) -> web.Response:

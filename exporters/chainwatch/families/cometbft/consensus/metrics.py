@@ -47,7 +47,7 @@ STEP_DURATION = histogram(
     "Time from one step of consensus to the next, from NewRoundStep and NewRound of watched heights.",
     labels=("step",),
     # A healthy step takes 10 to 500 ms; 1 s to 5 s are the usual timeouts (commit 1 s or 5 s, propose 3 s).
-    buckets=(0.05, 0.25, 1, 2, 4, 10),
+    buckets=(0.25, 1, 3, 10),
 )
 
 # --- Votes
@@ -79,10 +79,10 @@ VOTE_ARRIVAL = histogram(
     "validator's own timestamp. Before that, by clocks that differ, counts as 0.",
     labels=("type", "since"),
     # One hop takes 20 to 100 ms, a world-wide net 0.2 to 1 s, a struggling validator several seconds.
-    buckets=(0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5),
+    buckets=(0.02, 0.1, 0.25, 0.5, 1, 4),
 )
 # Two gossip hops at least; from 4 s on the usual timeouts have ended the round.
-_QUORUM_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8)
+_QUORUM_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4)
 VOTE_QUORUM_DELAY = histogram(
     "cometbft_vote_quorum_delay_seconds",
     "From the complete proposal to votes for it of more than 2/3 of the power, in the committed round.",

@@ -69,12 +69,15 @@ class Tracker:
         self._sets = SetReader(nodes)
         self.watch = Watch(nodes, settings, self._sets, self.streams[OWN_NODE].health, self._deaf)
         self._filler = fill.Filler(nodes, lambda: self.ledger, self._to_fill, self._reason, self._skipped)
-        self._reorg_depth = fleet.REORG_DEPTH.live(("network",), ("operator",))
+        self._reorg_depth = fleet.REORG_DEPTH.live(("network",))
         self._reorgs = 0
         # Who is told of each settled height, in order.
         self.observers: list[Callable[[Settled], None]] = []
         self.last_settled: Settled | None = None
         self._tips: deque[tuple[float, int]] = deque(maxlen=100)
+        # By vantage point: when its stream last told something, and the newest block that it told.
+        self._heard: dict[int, float] = {}
+        self._told: dict[int, int] = {}
         # Heights up to this one passed while nobody watched.
         self._unwatched: int | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -179,9 +182,11 @@ class Tracker:
     def event(self, event: Event, seen: float, vantage: int) -> None:
         """Take an event of a stream."""
         self.ledger.take(event, seen, vantage)
+        self._heard[vantage] = time.monotonic()
         if vantage == OWN_NODE:
             self.watch.take(event, seen)
         if isinstance(event, NewBlock):
+            self._told[vantage] = event.block.header.height
             if vantage != OWN_NODE and vantage not in self.ledger.foreign:
                 self.watch.vantage_heights[vantage] = event.block.header.height
             self._sets.wake()
@@ -190,6 +195,7 @@ class Tracker:
     def interrupted(self, vantage: int) -> None:
         """Events of a stream may be lost."""
         self.ledger.interrupted(vantage)
+        self._told.pop(vantage, None)
         if vantage == OWN_NODE:
             self.watch.interrupted(time.time())
         else:
@@ -236,8 +242,11 @@ class Tracker:
     # Filling
 
     def _to_fill(self) -> fill.State:
-        known = [tip for at, tip in self._tips if at <= time.time() - GRACE]
-        return fill.State(max(known, default=0), self.watch.catching_up)
+        tip = max((tip for at, tip in self._tips if at <= time.time() - GRACE), default=0)
+        # A stream tells in order: what is above its newest block may still come, as long as it tells anything.
+        quiet = time.monotonic() - GRACE
+        telling = [block for vantage, block in self._told.items() if self._heard[vantage] > quiet]
+        return fill.State(min(tip, max(telling, default=tip)), self.watch.catching_up)
 
     def _reason(self, height: int) -> FillReason:
         unwatched = self._unwatched is None or height <= self._unwatched
