@@ -43,7 +43,7 @@ generate: setup ## Make the generated files anew: metric catalogue, golden pages
 lock: setup ## Pin the dependencies anew.
 	scripts/lock
 
-bench: peers ## Measure scrapes, memory, log following and rendering against real nodes.
+bench: peers ## Measure scrapes, votes, memory, log following, rendering and pages against real nodes.
 	@$(PYTHON_BIN)/python -m tests.bench
 
 clean: ## Remove what the other targets made.

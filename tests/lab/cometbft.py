@@ -166,11 +166,6 @@ class CometbftNode:
             describe=self.process.log_tail,
         )
 
-    def wait_log(self, text: str, since: int = 0, timeout: float = 30) -> None:
-        """Wait until its log says this after the first `since` bytes (see log_size)."""
-        what = f"{self.process.name} to log {text!r}"
-        wait_until(lambda: self.logged(text, since), what, timeout=timeout, interval=0.1)
-
     def logged(self, text: str, since: int = 0) -> bool:
         """Whether its log says this after the first `since` bytes."""
         with self.log_file.open("rb") as log:
