@@ -78,10 +78,12 @@ class Reader:
         ("http://127.0.0.1:26657/", "ws://127.0.0.1:26657/websocket"),
         ("https://rpc.example.org/node1/", "wss://rpc.example.org/node1/websocket"),
         ("http://[::1]:26657", "ws://[::1]:26657/websocket"),
-        ("https://user:word@rpc.example.org/?key=secret", "wss://rpc.example.org/websocket"),
+        ("https://user:word@rpc.example.org/", "wss://rpc.example.org/websocket"),
+        ("https://rpc.example.org/?key=a%26b", "wss://rpc.example.org/websocket?key=a%26b"),
+        ("https://rpc.example.org/a%2Fb/?x=1&y=", "wss://rpc.example.org/a%2Fb/websocket?x=1&y="),
     ],
 )
-def test_the_address_keeps_the_path_of_a_proxy_and_no_login(rpc: str, expected: str) -> None:
+def test_the_address_keeps_the_path_and_query_of_a_proxy_and_no_login(rpc: str, expected: str) -> None:
     assert websocket_url(rpc) == expected
 
 

@@ -117,6 +117,11 @@ class StateFile(Generic[StateT]):
         self._unwritten = self._encode(state)
         self._news.set()
 
+    @property
+    def written(self) -> bool:
+        """Whether what was put last is on disk."""
+        return self._unwritten is None
+
     async def run(self) -> None:
         """Write what is put until cancelled; then once more, if the disk is quick about it."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from chainwatch.config import Secret, Section, read_secret
 from chainwatch.errors import ConfigError
 
 ADDRESS = "http://host:port or https://host:port"
+
+_ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?[^/?#\\]*")
 
 
 class RpcSection(Section, frozen=True, kw_only=True):
@@ -29,8 +32,14 @@ class RpcSection(Section, frozen=True, kw_only=True):
     ] = 10.0
 
 
+def origin(text: str) -> str:
+    """Return an address, or what was meant for one, up to its path: providers put keys into path and query."""
+    shown = _ORIGIN.match(text)
+    return shown.group() if shown else ""
+
+
 def check_url(key: str, text: str) -> URL:
-    """Return the address of an RPC server; raises `ConfigError`, which never shows a password."""
+    """Return the address of an RPC server; raises `ConfigError`, which never shows a password or a key."""
     try:
         url = URL(text)
     except ValueError:
@@ -38,7 +47,7 @@ def check_url(key: str, text: str) -> URL:
     if url.user or url.password or (not url.host and "@" in text):
         raise ConfigError(key, "contains a user or password", "them in rpc.user and rpc.password_file")
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(key, f"{text!r} is no RPC address", ADDRESS)
+        raise ConfigError(key, f"{origin(text)!r} is no RPC address", ADDRESS)
     return url
 
 

@@ -56,11 +56,17 @@ _silent.setLevel(logging.CRITICAL + 1)
 class Target:
     """Where to connect, and how."""
 
-    url: str  # ws:// or wss://, without a login
+    url: str  # ws:// or wss://, without a login; its path and query may hold a key
     headers: Callable[[], Mapping[str, str]] = dict  # asked before each attempt; may raise `NodeError`
     tls: ssl.SSLContext | None = None  # of a wss address
     timeout: float = 10.0  # seconds until the connection is open, and for each frame sent
     queue: int = 20_000  # frames that may wait
+
+    @property
+    def place(self) -> str:
+        """Host and port, for the log."""
+        url = URL(self.url)
+        return f"{url.host}:{url.port}"
 
 
 class Listener(Protocol):
@@ -86,11 +92,14 @@ class Listener(Protocol):
 
 
 def websocket_url(url: str, path: str = "/websocket") -> str:
-    """Return the websocket's address for an RPC address; a proxy's path prefix is kept, a login and a query are not."""
+    """Return the websocket's address for an RPC address: with a proxy's path prefix and query, without a login.
+
+    Either may hold a provider's key: the address is for no log.
+    """
     rpc = URL(url)
     scheme = {"http": "ws", "https": "wss"}.get(rpc.scheme, rpc.scheme)
-    whole = URL.build(scheme=scheme, host=rpc.host or "", port=rpc.port, path=rpc.path.rstrip("/") + path)
-    return str(whole)
+    bare = rpc.with_user(None).with_scheme(scheme)
+    return str(bare.with_path(rpc.raw_path.rstrip("/") + path, encoded=True).with_query(rpc.query or None))
 
 
 class Websocket:

@@ -67,6 +67,14 @@ def failures(found: list[Finding]) -> list[str]:
     return [finding.subject for finding in found if finding.level is Level.FAIL]
 
 
+def test_a_key_in_the_address_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "http://127.0.0.1:1/sesame?key=sesame"
+    assert diagnose(BitcoinSettings(rpc=Rpc(url=url))) == 1
+    report = capsys.readouterr().out
+    assert "the node at http://127.0.0.1:1, as user" in report
+    assert "sesame" not in report
+
+
 async def test_a_healthy_node_has_nothing_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
     async with a_core_node() as fake:
         assert await asyncio.to_thread(diagnose, as_watcher(fake)) == 0

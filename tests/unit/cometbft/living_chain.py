@@ -21,6 +21,7 @@ from chainwatch.families.cometbft.consensus.model import OWN_NODE, Settled
 from chainwatch.families.cometbft.consensus.state import State
 from chainwatch.families.cometbft.settings import CometbftSettings, Rpc, Validators, Vantage
 from chainwatch.families.cometbft.settings import Tracker as TrackerSettings
+from chainwatch.families.cometbft.stream import Handler
 from chainwatch.families.cometbft.tracker import tracker as module
 from chainwatch.families.cometbft.tracker.tracker import Tracker
 from chainwatch.streams.health import StreamHealth
@@ -31,16 +32,18 @@ from tests.unit.cometbft.fake_node import FakeNode, NodeSays
 class Quiet:
     """In place of a node's stream: open, and silent; a test gives its events to the tracker itself."""
 
-    def __init__(self, url: str, settings: CometbftSettings, vantage: int, handler: object) -> None:
+    def __init__(self, url: str, settings: CometbftSettings, vantage: int, handler: Handler) -> None:
         self.health = StreamHealth("consensus" if vantage == OWN_NODE else f"vantage{vantage}")
         self.url = url
         self.news_expected = 0
+        self._vantage, self._handler = vantage, handler
 
     def configure(self, url: str, settings: CometbftSettings) -> None:
         self.url = url
 
     async def run(self) -> None:
         self.health.up()
+        self._handler.interrupted(self._vantage)
         await asyncio.Event().wait()
 
     def expect_news(self) -> None:
@@ -52,7 +55,7 @@ class Quiet:
 
 def encoded(value: object) -> Any:
     """As nodes write JSON: 64-bit integers, which heights are, as text."""
-    plain = msgspec.to_builtins(value)
+    plain = msgspec.json.decode(msgspec.json.encode(value))
 
     def text(key: str, member: Any) -> Any:
         if isinstance(member, dict):

@@ -13,6 +13,7 @@ from yarl import URL
 from chainwatch import errors
 from chainwatch.config import Secret
 from chainwatch.families.cometbft import client as client_module
+from chainwatch.families.cometbft import vantage as vantage_module
 from chainwatch.families.cometbft.client import CometbftRpc
 from chainwatch.families.cometbft.consensus.model import Validator
 from chainwatch.families.cometbft.schema import (
@@ -226,7 +227,7 @@ async def test_vantage_point_that_came_to_the_right_chain_is_used(monkeypatch: p
         assert not await node.endpoints.same_chain(node.endpoints.all[1])
         other.on_chain(CHAIN_ID)
         assert not await node.endpoints.same_chain(node.endpoints.all[1])
-        monkeypatch.setattr(client_module, "RECHECK_SECONDS", 0.0)
+        monkeypatch.setattr(vantage_module, "RECHECK_SECONDS", 0.0)
         assert await node.endpoints.same_chain(node.endpoints.all[1])
 
 
@@ -247,7 +248,7 @@ async def test_vantage_point_is_looked_at_again_after_it_was_away(monkeypatch: p
 
 async def test_stream_of_a_vantage_point_waits_until_that_is_on_the_same_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(client_module, "RECHECK_SECONDS", 0.02)
+    monkeypatch.setattr(vantage_module, "RECHECK_SECONDS", 0.02)
     async with FakeNode() as own, FakeNode() as other, watched(own, other) as node:
         other.on_chain("elsewhere")
         await other.stop()
@@ -279,7 +280,83 @@ async def test_watched_node_that_moved_to_another_chain_takes_its_vantage_points
         assert await node.endpoints.same_chain(node.endpoints.all[1])
         own.on_chain("chainwatch-lab-2")
         await node.status()
+        assert await node.endpoints.same_chain(node.endpoints.all[1])  # one answer proves nothing
+        node.endpoints.chain_id = "chainwatch-lab-2"
         assert not await node.endpoints.same_chain(node.endpoints.all[1])
+
+
+def block_of(name: str) -> object:
+    """An answer to /block by which each height's block has a hash of its own, on this history."""
+    return lambda height: {"block_id": {"hash": f"{int(height):060X}{name}"}}
+
+
+async def test_vantage_point_of_the_same_name_and_another_history_is_never_asked(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FakeNode() as own, FakeNode() as other, watched(own, other) as node:
+        own.answers["block"], other.answers["block"] = block_of("AAAA"), block_of("BBBB")
+        other.on_chain(CHAIN_ID, latest_block_height="5000")
+        await node.status()
+        with caplog.at_level(logging.ERROR):
+            assert not await node.endpoints.same_chain(node.endpoints.all[1])
+            monkeypatch.setattr(vantage_module, "RECHECK_SECONDS", 0.0)
+            node.endpoints.configure(CometbftSettings(rpc=Rpc(url=own.url), vantage=Vantage(urls=other.url)))
+            await node.status()
+            assert not await node.endpoints.same_chain(node.endpoints.all[1])
+        own.errors["commit"] = (-32603, "Internal error", "none here")
+        with pytest.raises(errors.RpcError, match="none here"):
+            await node.endpoints.ask("commit", CommitResult, height=3)
+        assert "commit" not in other.methods
+        assert {params["height"] for method, params in other.requests if method == "block"} == {"8"}
+        assert "its block 8 is " in caplog.text
+
+
+async def test_vantage_point_that_left_the_chains_history_is_found_at_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(vantage_module, "RECHECK_SECONDS", 0.02)
+    async with FakeNode() as own, FakeNode() as other, watched(own, other) as node:
+        own.answers["block"] = other.answers["block"] = block_of("AAAA")
+        await node.status()
+        vantage = node.endpoints.all[1]
+        await asyncio.wait_for(node.endpoints.found_same_chain(vantage), 5)
+        leaving = asyncio.create_task(node.endpoints.left_chain(vantage))
+        await asyncio.sleep(0.1)
+        assert not leaving.done()
+        other.answers["block"] = block_of("BBBB")
+        await asyncio.wait_for(leaving, 5)
+
+
+async def test_blocks_that_cannot_be_compared_leave_it_at_the_name_until_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vantage_module, "UNSURE_SECONDS", 0.0)
+    async with FakeNode() as own, FakeNode() as other, watched(own, other) as node:
+        own.answers["block"], other.answers["block"] = block_of("AAAA"), block_of("BBBB")
+        own.errors["block"] = (-32603, "Internal error", "pruned")
+        await node.status()
+        vantage = node.endpoints.all[1]
+        assert await node.endpoints.same_chain(vantage)
+        del own.errors["block"]
+        assert not await node.endpoints.same_chain(vantage)
+
+
+async def test_whether_everybody_has_answered_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeNode() as own, FakeNode() as other, watched(own, other) as node:
+        await node.status()
+        own.errors["commit"] = other.errors["commit"] = (-32603, "Internal error", "no")
+        for silent in (False, True):
+            if silent:
+                await other.stop()
+            with pytest.raises(errors.RpcError):
+                await node.endpoints.ask("commit", CommitResult, height=3)
+            assert node.endpoints.all_answered is not silent
+
+
+@pytest.mark.parametrize("name", ["", "x" * 51])
+async def test_status_without_a_chains_name_is_no_answer(fake: FakeNode, rpc: CometbftRpc, name: str) -> None:
+    fake.on_chain(name)
+    with pytest.raises(errors.BadReply, match="not as documented"):
+        await rpc.call("status", Status)
 
 
 @pytest.mark.parametrize("same_login", [False, True])

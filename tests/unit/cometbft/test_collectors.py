@@ -116,7 +116,7 @@ async def test_hash_that_is_none_is_left_out() -> None:
     assert page["chainwatch_tip_height"] == {(): 9}
 
 
-@pytest.mark.parametrize("chain_id", ["", "a b", "x" * 51, 'x",forged="1', "x\n"])
+@pytest.mark.parametrize("chain_id", ["a b", 'x",forged="1', "x\n"])
 async def test_chain_with_an_odd_name_is_unknown(chain_id: str) -> None:
     async with FakeNode() as fake, watched(fake) as node:
         fake.on_chain(chain_id)

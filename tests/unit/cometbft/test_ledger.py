@@ -75,6 +75,54 @@ def test_nothing_is_missing_before_the_first_height_was_settled() -> None:
     assert not chain.ledger.missing(5000)
 
 
+def test_a_ledger_that_no_stream_tells_anything_begins_where_it_is_told() -> None:
+    chain = heard()
+    chain.ledger.begin(7)
+    assert chain.ledger.missing(10) == range(8, 10)
+    chain.ledger.fill(block(8), block_hash(8), commit(8), NODE)
+    chain.serve()
+    assert chain.heights == [8]
+    assert chain.given_up == []
+
+
+def test_a_ledger_that_has_begun_does_not_begin_again() -> None:
+    chain = heard()
+    chain.follow(3, 4)
+    chain.ledger.begin(100)
+    assert chain.ledger.settled == 3
+    for impossible in (0, -1, 2**63):
+        new = heard()
+        new.ledger.begin(impossible)
+        assert new.ledger.settled == 0
+
+
+def test_the_first_height_is_one_that_the_watched_node_vouches_for() -> None:
+    chain = heard(chain_id=CHAIN)
+    chain.follow(5000, 5001, 5002, vantage=1)
+    assert chain.heights == []
+    chain.follow(11, 12, 13)
+    assert chain.heights == [11, 12]
+
+
+def test_heights_that_a_vantage_point_made_up_are_not_missing() -> None:
+    chain = heard(chain_id=CHAIN)
+    chain.follow(11, 12)
+    chain.follow(10**9, 10**9 + 1, vantage=1)
+    assert chain.ledger.missing(12) == range(12, 12)
+    assert chain.ledger.missing(14) == range(12, 14)
+    chain.follow(13)
+    assert chain.heights == [11, 12]
+
+
+def test_the_time_of_the_last_settled_block_is_known_until_heights_are_given_up() -> None:
+    chain = heard(settled=4, hash=block_hash(4), time=at(4))
+    assert chain.ledger.settled_time == at(4)
+    chain.follow(5, 6)
+    assert chain.ledger.settled_time == at(5)
+    chain.ledger.skip(9)
+    assert chain.ledger.settled_time is None
+
+
 def test_the_empty_commit_of_a_chains_first_block_is_not_taken_for_a_height() -> None:
     first = new_block(1)
     assert first.block.last_commit is not None
@@ -260,6 +308,31 @@ def test_a_block_that_the_commit_does_not_name_is_read_again(caplog: pytest.LogC
     assert chain.heights == [3, 4, 5, 6]
 
 
+def test_the_watched_nodes_own_block_and_commit_replace_those_of_a_vantage_point() -> None:
+    fork = "F" * 64
+    chain = heard(settled=2, hash=block_hash(2), chain_id=CHAIN)
+    chain.take(NewBlock(block(4), BlockId(fork)), vantage=1)
+    chain.take(NewBlock(_after(4, fork), BlockId("E" * 64)), vantage=1)
+    chain.take(new_block(4), new_block(5), new_block(3))
+    assert [settled.block.hash for settled in chain.settled] == [block_hash(3), block_hash(4)]
+
+
+def test_a_commit_of_another_block_than_the_watched_node_told_settles_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    chain = heard(chain_id=CHAIN)
+    chain.follow(3, 4, 5)
+    chain.take(NewBlock(_after(5, "F" * 64), BlockId("E" * 64)), vantage=1)
+    assert chain.heights == [3, 4]
+    assert "the commit that a vantage point told of height 5 is not of the watched node's block" in caplog.text
+    chain.follow(6)
+    assert chain.heights == [3, 4, 5]
+
+
+def _after(height: int, committed: str) -> Block:
+    """The next block, of a history in which this height's block is another."""
+    last = msgspec.structs.replace(commit(height), block_id=BlockId(committed))
+    return msgspec.structs.replace(block(height + 1), last_commit=last)
+
+
 def test_up_to_0_37_the_hash_of_a_block_is_that_of_its_commit() -> None:
     chain = heard()
     chain.take(NewBlock(block(3)), NewBlock(block(4)))
@@ -331,11 +404,10 @@ def test_heights_that_wait_are_bounded_and_the_forgotten_ones_are_missing() -> N
     newest = MAX_PENDING + 500
     for height in range(3, newest + 1):
         chain.ledger.take(new_block(height), at(height))
-    missing = chain.ledger.missing(newest)
-    assert (missing.start, newest - missing.stop) == (2, MAX_PENDING - 1)
-    for height in missing:
-        chain.ledger.fill(block(height), block_hash(height), commit(height), EXPORTER)
-        chain.serve()
+    assert chain.ledger.missing(newest) == range(2, 3), "the nearest are kept, whose turn comes first"
+    chain.ledger.fill(block(2), block_hash(2), commit(2), EXPORTER)
+    chain.serve()
+    assert chain.ledger.missing(newest) == range(2 + MAX_PENDING, newest)
     while missing := chain.ledger.missing(newest):
         chain.ledger.fill(block(missing[0]), block_hash(missing[0]), commit(missing[0]), EXPORTER)
     assert chain.heights == list(range(2, newest))

@@ -305,6 +305,34 @@ def test_the_current_height_is_the_newest_that_consensus_stands_in() -> None:
     assert chain.ledger.current is chain.ledger.heights[6]
 
 
+def test_a_height_that_cannot_be_is_never_the_current_one() -> None:
+    chain = heard(chain_id=CHAIN)
+    chain.follow(5, 6)
+    chain.take(step(2**62, "Propose"))
+    chain.take(step(2**62, "Propose"), vantage=1)
+    assert chain.ledger.current is None
+    chain.take(step(7, "NewHeight"))
+    assert chain.ledger.current is chain.ledger.heights[7]
+
+
+def test_a_height_far_beyond_the_settled_one_is_current_once_the_tip_is_there() -> None:
+    chain = heard(settled=5)
+    chain.take(step(900_000, "NewHeight"))
+    assert chain.ledger.current is None
+    chain.ledger.missing(899_999)
+    assert chain.ledger.current is chain.ledger.heights[900_000]
+
+
+def test_where_a_vantage_point_stands_is_forgotten_when_it_is_gone() -> None:
+    chain = heard(chain_id=CHAIN)
+    chain.follow(5, 6)
+    chain.follow(6, vantage=1)
+    chain.take(step(8, "NewHeight"), vantage=1)
+    assert chain.ledger.current is chain.ledger.heights[8]
+    chain.ledger.interrupted(1)
+    assert chain.ledger.current is chain.ledger.heights[6]
+
+
 def test_a_vote_after_its_height_was_settled_is_late_and_changes_nothing() -> None:
     chain = heard()
     chain.follow(4)

@@ -56,6 +56,28 @@ async def test_names_are_learnt_after_a_failure_and_configured_ones_come_first(
     assert names.of(chain.address(1)) == "mine"
 
 
+async def test_an_answer_that_is_odd_in_whatever_way_neither_ends_nor_hurries_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monikers, "AGAIN_SECONDS", 0.05)
+    names = Names({})
+    odd = Asked(ValueError("Exceeds the limit (4300 digits)\nfor integer"), KeyError("x"))
+    await run(odd, names, lambda: names.of(chain.address(0)))
+    assert odd.times == 3
+    assert [record.levelname for record in caplog.records if record.name.endswith("monikers")] == ["WARNING"] * 2
+    assert "\n" not in caplog.records[0].message
+
+
+async def test_a_list_of_members_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monikers, "MAX_MEMBERS", 500)
+    async with LivingChain() as node:
+        one = node._validators("11", "1", "1")["validators"]
+        node.answers["validators"] = lambda page, per_page: {"validators": one, "total": str(2**60)}
+        endpoints = Endpoints(CometbftSettings(rpc=Rpc(url=node.url)))
+        assert len(await monikers._members(endpoints)) == 5
+        await endpoints.close()
+
+
 async def test_a_chain_without_a_staking_module_has_no_names_and_is_left_alone() -> None:
     application, names = Asked(Unsupported("no such module")), Names({})
     await run(application, names, lambda: application.times)

@@ -5,6 +5,9 @@ The encoded messages were made by code generated from the published schemas (cos
 
 import asyncio
 import base64
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,6 +60,14 @@ class Asked:
         return msgspec.convert({"response": response}, into)
 
 
+QUERIES: Mapping[str, Callable[[Asked], Coroutine[Any, Any, Any]]] = {
+    "SLASHING_PARAMS": queries.slashing_params,
+    "SIGNING_INFOS": queries.signing_infos,
+    "CURRENT_PLAN": queries.current_plan,
+    "VALIDATORS": queries.staking_validators,
+}
+
+
 async def test_slashing_parameters_tell_how_many_blocks_may_be_missed() -> None:
     params = await queries.slashing_params(Asked(SLASHING_PARAMS=PARAMS))
     assert params.window == 10_000
@@ -107,6 +118,67 @@ async def test_an_application_without_the_module_is_not_supported(value: str | N
 async def test_an_answer_that_is_no_message_is_a_bad_reply(value: str) -> None:
     with pytest.raises((BadReply, Unsupported)):
         await queries.slashing_params(Asked(SLASHING_PARAMS=value))
+
+
+def message(fields: Mapping[int, Any]) -> str:
+    """A message, with messages within, as abci_query answers it."""
+
+    def within(fields: Mapping[int, Any]) -> bytes:
+        return encode({number: within(value) if isinstance(value, dict) else value for number, value in fields.items()})
+
+    return base64.b64encode(within(fields)).decode()
+
+
+def params(window: int, share: str) -> str:
+    return message({1: {1: window, 2: share}})
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("SLASHING_PARAMS", message({1: 5})),
+        ("SLASHING_PARAMS", params(2**64 - 1, "5" + "0" * 17)),
+        ("SLASHING_PARAMS", params(100, "1" + "0" * 17 + "1" * 2)),
+        ("SLASHING_PARAMS", params(100, "9" * 5000)),  # more digits than int() takes
+        ("SIGNING_INFOS", message({1: b"\xff"})),
+        ("SIGNING_INFOS", message({1: {1: 7}})),
+        ("SIGNING_INFOS", message({1: {1: "cosmosvalcons1v024kdsnjegxgwezy5dygpntyg26z5ccqjta80", 6: 2**64 - 1}})),
+        ("SIGNING_INFOS", message({2: {1: b"k" * 2000}})),
+        ("CURRENT_PLAN", message({1: {3: b"soon"}})),
+        ("VALIDATORS", message({1: {2: b"\xff"}})),
+        ("VALIDATORS", message({1: {2: {2: b"\xff"}}})),
+        ("VALIDATORS", message({1: {7: 1}})),
+        ("VALIDATORS", "\u00e4" * 4),
+    ],
+)
+async def test_what_is_malformed_in_any_depth_is_a_bad_reply(query: str, value: str) -> None:
+    with pytest.raises(BadReply):
+        await QUERIES[query](Asked(**{query: value}))
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_an_answer_of_megabytes_is_refused_before_it_is_read(query: str) -> None:
+    node = Asked(**{query: base64.b64encode(b"\x08\x01" * (2 << 20)).decode()})
+    started = time.process_time()
+    with pytest.raises(BadReply, match="more than 4194304 characters"):
+        await QUERIES[query](node)
+    assert time.process_time() - started < 0.5
+
+
+messages = st.recursive(
+    st.integers(0, 2**64 - 1) | st.binary(max_size=12) | st.text(alphabet="0159", max_size=25),
+    lambda values: st.dictionaries(st.integers(1, 8), values, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.binary(max_size=60).map(lambda raw: base64.b64encode(raw).decode()) | st.text(max_size=12) | (
+    st.dictionaries(st.integers(1, 8), messages, max_size=4).map(message)
+))  # fmt: skip
+def test_whatever_the_application_answers_is_read_or_a_nodes_error(value: str) -> None:
+    for name, query in QUERIES.items():
+        with contextlib.suppress(BadReply, Unsupported):
+            asyncio.run(query(Asked(**{name: [value, ""]})))
 
 
 async def test_the_application_is_asked_once_for_all_who_want_to_know() -> None:

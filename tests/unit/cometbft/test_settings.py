@@ -43,8 +43,11 @@ class Wrong:
 # fmt: off
 WRONG = [
     Wrong("RPC address as the node's own configuration has it", "rpc.url: 'tcp://127.0.0.1:26657' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": "tcp://127.0.0.1:26657"}),
-    Wrong("websocket's address", "rpc.url: 'ws://127.0.0.1:26657/websocket' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": "ws://127.0.0.1:26657/websocket"}),
+    Wrong("websocket's address", "rpc.url: 'ws://127.0.0.1:26657' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": "ws://127.0.0.1:26657/websocket"}),
     Wrong("password in the URL", "rpc.url: contains a user or password; expected them in rpc.user and rpc.password_file", {"rpc.url": f"http://u:{SECRET}@h:1"}),
+    Wrong("key in the path of what is no RPC address", "rpc.url: 'wss://h' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": f"wss://h/{SECRET}?k={SECRET}"}),
+    Wrong("key in an address without a scheme", "vantage.urls: 'h:1' is no RPC address; expected http://host:port or https://host:port", {"vantage.urls": f"h:1/{SECRET}"}),
+    Wrong("key in the path of a vantage point that is there twice", "vantage.urls: 'https://a:1' is given more than once; expected addresses of other nodes of the same chain", {"vantage.urls": f"https://a:1/{SECRET},https://a:1/{SECRET}"}),
     Wrong("user without password", "rpc.user: user and password belong together; expected both or neither", {"rpc.user": "a"}),
     Wrong("two passwords", "rpc.password_file: given together with rpc.password; expected one of the two", {**LOGIN, "rpc.password": SECRET}),
     Wrong("password file that is not there", "rpc.password_file: cannot read DIR/password: No such file or directory; expected a file that this user may read", LOGIN),

@@ -140,6 +140,23 @@ def test_who_left_before_the_restart_is_forgotten_an_hour_after_it_left() -> Non
     assert not [series for series in lasting(again) if D in series]
 
 
+def test_a_counter_too_large_for_the_file_is_kept_at_its_bound() -> None:
+    tallies = tallies_after(*STORY)
+    tallies.skipped(2**62)
+
+    assert lasting(restarted(tallies))["cometbft_heights_skipped_total"] == 2**53
+
+
+def test_the_time_of_the_last_block_is_kept_and_a_file_without_it_is_read() -> None:
+    state = state_of(tallies_after(*STORY))
+    assert through_a_file(state).time is None
+    state.time = start(4)
+    assert through_a_file(state).time == start(4)
+    raw = msgspec.json.decode(msgspec.json.encode(state))
+    del raw["time"]
+    assert msgspec.convert(raw, State).time is None
+
+
 def test_counters_that_this_version_does_not_know_are_ignored() -> None:
     tallies = tallies_after(*STORY)
     saved = tallies.save()

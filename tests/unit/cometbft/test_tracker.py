@@ -85,6 +85,7 @@ async def test_after_a_restart_what_passed_meanwhile_is_filled_exactly_once(node
 
         assert again.heights == list(range(13, 33))
         assert {settled.reason for settled in again.settled} == {FillReason.EXPORTER}
+        await until(lambda: again.value("cometbft_heights_settled_total", how="filled") == 20)  # in the file by now
         total = sum(
             again.value("cometbft_validator_precommits_total", validator=MINE, result=result) or 0
             for result in ("block", "nil", "absent")
@@ -102,6 +103,7 @@ async def test_the_last_height_before_a_stop_is_in_the_file(node: LivingChain, t
             await watch.until_settled(last - 1)
     async with following(node, folder=tmp_path) as watch:
         assert watch.tracker.ledger.settled == 15
+        await until(lambda: watch.value("cometbft_heights_settled_total", how="watched"))
         counted = [watch.value("cometbft_heights_settled_total", how=how.value) or 0 for how in How]
         assert sum(counted) == 5  # 11 to 15
 
@@ -272,7 +274,8 @@ async def test_silence_of_a_running_chain_is_a_dead_subscription(node: LivingCha
         assert watch.stream.news_expected >= 1
         assert watch.tracker.verdict.condition is Condition.RUNNING
         await watch.until_settled(58)
-        assert watch.heights == list(range(11, 59))
+        assert watch.heights == list(range(watch.heights[0], 59))
+        assert watch.heights[0] in (10, 11)  # the silence may have been taken for a stream that tells nothing
 
 
 async def test_a_halt_is_found_with_names_and_ends_with_a_block(node: LivingChain) -> None:
@@ -297,6 +300,36 @@ async def test_a_halt_is_found_with_names_and_ends_with_a_block(node: LivingChai
         watch.tell(11)
         assert watch.tracker.verdict.condition is Condition.RUNNING
         assert watch.value("cometbft_quorum_missing_ratio") == 0
+
+
+async def test_a_start_in_the_middle_of_a_halt_takes_no_silence_for_a_dead_subscription(
+    node: LivingChain, tmp_path: Path
+) -> None:
+    node.voted = (True, False, True, False)
+    async with following(node, folder=tmp_path, stream=Stream(silence=0.1), chain=Chain(spacing=0.03)) as watch:
+        await until(lambda: watch.tracker.verdict.condition is Condition.NO_QUORUM)
+        looks = node.methods.count("consensus_state")
+        await until(lambda: node.methods.count("consensus_state") > looks + 5)
+        assert watch.stream.news_expected == 0
+        assert not watch.stream.health.deaf
+
+
+async def test_a_stream_that_opens_before_a_halted_node_answers_at_all_is_not_deaf(
+    node: LivingChain, tmp_path: Path
+) -> None:
+    async with following(node, folder=tmp_path) as watch:
+        await recognised(node)
+        watch.tell(9, 10)
+        await watch.until_settled(9)
+    port, node.voted = node._port, (True, False, True, False)
+    await node.stop()
+    async with following(node, folder=tmp_path, stream=Stream(silence=0.1), chain=Chain(spacing=0.03)) as watch:
+        await until(lambda: watch.stream.health.connected)
+        await node.start(port)
+        await until(lambda: watch.tracker.verdict.condition is Condition.NO_QUORUM)
+        looks = node.methods.count("consensus_state")
+        await until(lambda: node.methods.count("consensus_state") > looks + 5)
+        assert watch.stream.news_expected == 0
 
 
 async def test_a_dead_consensus_is_told_from_a_halt(node: LivingChain, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +361,7 @@ async def test_a_node_that_stops_answering_and_returns(node: LivingChain) -> Non
         assert watch.value("cometbft_round_current") is None
         await node.start(node._port)
         await until(lambda: watch.value("chainwatch_stream_connected", stream="poll") == 1)
-        assert watch.tracker.condition().peers == 4
+        await until(lambda: watch.tracker.condition().peers == 4)
 
 
 # The tip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -162,9 +163,42 @@ def test_a_fast_chain_that_is_two_blocks_further_at_each_look_is_not_behind(scen
         assert scene.look(at, 5 + 28 * at, others=7 + 28 * at).condition is Condition.RUNNING
 
 
-def test_one_block_ahead_is_what_gossip_brings(scene: Scene) -> None:
-    scene.look(2, 5, others=6)
-    assert scene.look(9, 5, stands(6, "Prevote", HALF), others=6).condition is Condition.NO_QUORUM
+def test_one_block_ahead_is_what_gossip_brings_and_yet_no_halt(scene: Scene) -> None:
+    for at in range(2, 40):
+        state = stands(6, "Prevote", HALF) if at > 1.1 + PATIENT else None
+        found = scene.look(at, 5, state, others=6).condition
+        assert found is (Condition.UNKNOWN if state else Condition.RUNNING)
+
+
+@pytest.mark.parametrize("spacing", [1.0, 6.0, 10.0])
+def test_a_node_that_hangs_within_a_chain_that_runs_is_behind_and_its_chain_not_halted(
+    scene: Scene, spacing: float
+) -> None:
+    patience = max(PATIENT, 3 * spacing)
+    found = []
+    for at in range(1, 60):
+        state = stands(6, "Prevote", HALF) if at - 1.1 > patience else None
+        verdict = scene.look(at, 5, state, others=5 + int(at / spacing), patience=patience)
+        found.append((verdict.condition, at))
+    assert {condition for condition, _ in found} == {Condition.RUNNING, Condition.BEHIND}
+    assert next(at for condition, at in found if condition is Condition.BEHIND) <= 1.1 + patience + 1
+
+
+def test_a_halt_that_others_left_behind_is_no_halt_any_more(scene: Scene) -> None:
+    assert scene.look(7, 5, stands(6, "Prevote", HALF), others=5).condition is Condition.NO_QUORUM
+    assert scene.look(8, 5, stands(6, "Prevote", HALF), others=6).condition is Condition.UNKNOWN
+    assert scene.look(9, 5, stands(6, "Prevote", HALF), others=7).condition is Condition.BEHIND
+
+
+def test_votes_that_suffice_do_not_make_a_halt_of_a_chain_that_goes_on(scene: Scene) -> None:
+    assert scene.look(7, 5, stands(6, "Prevote", ALL), others=6).condition is Condition.UNKNOWN
+
+
+def test_a_node_that_slept_until_a_transaction_came_is_not_behind_at_once(scene: Scene) -> None:
+    scene.event(1.2, step(6, "NewRound"))
+    for at in (3000, 3001):
+        assert scene.look(at, 5, stands(6, "NewRound"), others=7).condition is Condition.RUNNING
+    assert scene.look(3000 + PATIENT, 5, stands(6, "NewRound"), others=9).condition is Condition.BEHIND
 
 
 def test_a_single_peer_cannot_make_a_node_look_behind() -> None:
@@ -224,6 +258,22 @@ def test_waiting_for_timeout_transactions_or_proposal_is_no_halt(scene: Scene, n
     assert scene.look(1.2 + PROPOSING - 5, 6, stands(7, name)).condition is Condition.RUNNING
 
 
+@pytest.mark.parametrize("started", [T0, T0 + 7200], ids=["its clock is right", "its clock is ahead"])
+def test_timeout_commit_that_never_ends_is_no_running_chain(scene: Scene, started: float) -> None:
+    scene.event(1.2, step(7, "NewHeight"))
+    scene.look(1.5, 6)
+    state = replace(stands(7, "NewHeight"), started=started)
+    assert scene.look(1.2 + PROPOSING - 5, 6, state).condition is Condition.RUNNING
+    assert scene.look(2.0 + PROPOSING + PATIENT, 6, state).condition is Condition.NO_QUORUM
+
+
+def test_before_the_first_block_a_node_waits_for_genesis_for_days() -> None:
+    scene = Scene()
+    scene.event(1, step(1, "NewHeight"))
+    state = replace(stands(1, "NewHeight"), started=T0 + 86400)
+    assert scene.look(80000, 0, state).condition is Condition.RUNNING
+
+
 def test_a_proposal_that_never_comes_is_a_halt_in_the_end(scene: Scene) -> None:
     scene.event(1.2, step(7, "Propose"))
     scene.look(1.5, 6)
@@ -263,6 +313,18 @@ def test_the_worst_of_a_time_counts() -> None:
     assert conditions.during(T0 + 3, T0 + 9) == NodeCondition(True, False, 12)
     assert conditions.during(T0 - 9, T0 - 5) == NodeCondition(True, False, None)  # nobody watched
     assert conditions.during(T0 + 2.5, T0 + 2.6) == NodeCondition(True, True, 12)
+
+
+def test_peers_that_cannot_be_counted_leave_a_node_answering() -> None:
+    conditions = Conditions()
+    conditions.found_peers(3, T0)
+    assert conditions.latest.peers is None  # it never answered
+    conditions.asked(T0)
+    conditions.answered(False, 4)
+    conditions.found_peers(None, T0)
+    assert conditions.latest == NodeCondition(True, False, None)
+    conditions.found_peers(2, T0 + 5)
+    assert conditions.during(T0 + 5, T0 + 6) == NodeCondition(True, False, 2)
 
 
 def test_a_question_that_is_out_for_long_is_not_answered() -> None:

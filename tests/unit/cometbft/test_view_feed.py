@@ -22,6 +22,7 @@ from chainwatch.families.cometbft.view import feed, page
 from chainwatch.families.cometbft.view.document import Snapshot
 from chainwatch.families.cometbft.view.page import PAGES, LiveView
 from chainwatch.families.cometbft.view.reader import events
+from chainwatch.families.cometbft.view.snapshot import MAX_NAME
 
 from .heights import Story
 from .view_scene import NODE2, Scene, halted
@@ -125,7 +126,7 @@ async def test_a_change_reaches_every_listener(site: Site) -> None:
     site.scene.tip = 6
     started = time.monotonic()
     assert [(await following(stream)).node.height for stream in streams] == [6, 6, 6]
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < feed.HEARTBEAT_SECONDS
 
 
 async def test_without_a_change_there_is_a_heartbeat_and_no_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ async def test_without_a_change_there_is_a_heartbeat_and_no_more(site: Site, mon
     first = await following(stream)
     started = time.monotonic()
     second = await following(stream)
-    assert 0.9 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.9
     assert second.time > first.time
 
 
@@ -202,14 +203,15 @@ async def test_one_that_does_not_read_holds_up_nobody_and_is_owed_no_more_than_i
     await site.count(1)
 
 
-async def test_a_stop_ends_every_stream_at_once() -> None:
+async def test_a_stop_ends_every_stream_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainwatch.exposition.server.SHUTDOWN_SECONDS", 30.0)
     async with serve(halted()) as site:
         streams = [documents(await site.listen()) for _ in range(4)]
         for stream in streams:
             await following(stream)
         started = time.monotonic()
         await site.server.__aexit__()
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 10
         for stream in streams:
             with contextlib.suppress(aiohttp.ClientError):
                 assert len([event async for event in stream]) <= 1
@@ -255,6 +257,17 @@ async def test_a_hostile_name_travels_as_data_alone(site: Site) -> None:
     assert name is not None
     assert "\n" not in name
     assert name.startswith("</script><img")
+    for path in TEMPLATES:
+        assert "onerror=alert" not in await (await site.get(path)).text()
+
+
+async def test_a_hostile_chain_travels_as_data_alone(site: Site) -> None:
+    site.scene.chain_id = "</script><img src=x onerror=alert(1)>\n\ndata: {}\n\n\u202e\x1b[2J\ud800" + "x" * 500
+    document = await following(documents(await site.listen()))
+    assert document.chain is not None
+    assert document.chain.startswith("</script><img")
+    assert document.chain.isprintable()
+    assert len(document.chain) == MAX_NAME
     for path in TEMPLATES:
         assert "onerror=alert" not in await (await site.get(path)).text()
 

@@ -17,6 +17,7 @@ from chainwatch.families.cometbft.consensus.model import (
     ValidatorSet,
     Verdict,
 )
+from chainwatch.families.cometbft.consensus.tallies import Tallies
 from chainwatch.families.cometbft.view.document import Snapshot
 from chainwatch.families.cometbft.view.history import HEIGHTS, History
 from chainwatch.families.cometbft.view.snapshot import MAX_NAME, ROUNDS, clean
@@ -24,6 +25,8 @@ from chainwatch.families.cometbft.view.words import percent, sentence
 
 from .heights import FOUR, SPACING, Story, address
 from .view_scene import HALTED, MEMBERS, NODE0, NODE1, NODE2, NODE3, NOW, WENT_ON, Scene, asked, halted, members
+
+HEALTHY = NodeCondition(answering=True, catching_up=False, peers=4)
 
 
 def marks(doc: Snapshot) -> dict[str, tuple[str, str]]:
@@ -69,6 +72,26 @@ def test_after_a_restart_within_the_halt_the_votes_are_those_that_the_node_count
     assert doc.proposer is None
     assert doc.rounds[0].prevotes is not None
     assert doc.rounds[0].prevotes.quorum_after_seconds is None
+
+
+def test_an_exporter_that_started_within_the_halt_names_who_is_missing_by_the_standing_set() -> None:
+    scene = Scene()
+    scene.halt()
+    assert scene.take().validators == []
+    scene.standing_set = members()
+    doc = scene.take()
+    assert marks(doc) == {
+        NODE3: ("none", "none"), NODE0: ("yes", "none"), NODE1: ("yes", "none"), NODE2: ("none", "none"),
+    }  # fmt: skip
+    assert missing(doc) == {NODE2: HALTED, NODE3: HALTED}
+    assert doc.power is not None
+    assert (doc.power.total, doc.power.two_thirds) == (40, 27)
+
+
+def test_the_set_of_a_settled_height_comes_before_the_standing_one() -> None:
+    scene = halted()
+    scene.standing_set = ValidatorSet("", (Validator("A" * 40, 1),))
+    assert set(marks(scene.take())) == set(MEMBERS)
 
 
 def test_votes_of_another_set_are_counted_and_blamed_on_nobody() -> None:
@@ -210,6 +233,24 @@ def test_misses_are_counted_in_a_row_since_the_first_block() -> None:
     history.count(Story(4, nil=[3]).settled())
     assert history.misses == {}
     assert history.rows[-1].nil == (address(3),)
+
+
+def test_misses_in_a_row_go_on_after_a_restart_where_no_height_is_lacking() -> None:
+    before = Tallies({})
+    for height in (1, 2, 3):
+        before.count(Story(height, absent=[2, 3] if height == 3 else [2]).settled(), HEALTHY)
+    after = Tallies({})
+    after.restore(before.save())
+
+    history = History(3, after.missed_in_a_row)
+    history.count(Story(4, absent=[0, 2]).settled())
+    assert {voter: misses.count for voter, misses in history.misses.items()} == {address(0): 1, address(2): 4}
+    history.count(Story(5, absent=[3]).settled())
+    assert history.misses[address(3)].count == 1
+
+    gap = History(3, after.missed_in_a_row)
+    gap.count(Story(5, absent=[2]).settled())
+    assert gap.misses[address(2)].count == 1
 
 
 def test_whoever_missed_the_last_block_is_missing_while_the_chain_runs() -> None:

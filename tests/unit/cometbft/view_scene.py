@@ -62,6 +62,7 @@ class Scene:
         self.ledger = Ledger(self._settle, lambda _: None)
         self.verdict = Verdict(Condition.RUNNING, 0.0)
         self.standing: Standing | None = None
+        self.standing_set: ValidatorSet | None = None
         self.names: Mapping[str, str] = {NODE0: "node0"}
         self.called = dict(NAMES)
         self.chain_id: str | None = "chainwatch-lab"

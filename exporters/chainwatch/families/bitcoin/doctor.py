@@ -10,6 +10,7 @@ from chainwatch.families.bitcoin.collectors import BITCOIN
 from chainwatch.families.bitcoin.diagnosis import access, machine, node, reach, scrape, zmq_check
 from chainwatch.families.bitcoin.oneoff import OneOff
 from chainwatch.families.bitcoin.settings import BitcoinSettings
+from chainwatch.rpc.settings import origin
 
 
 def diagnose(settings: BitcoinSettings) -> int:
@@ -17,7 +18,7 @@ def diagnose(settings: BitcoinSettings) -> int:
 
     No step takes longer than `rpc.timeout`, and a node that does not answer one step is not asked the next.
     """
-    return tell(settings.rpc.url, examine(settings))
+    return tell(origin(settings.rpc.url), examine(settings))
 
 
 def examine(settings: BitcoinSettings) -> Iterator[Finding]:

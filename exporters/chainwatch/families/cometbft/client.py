@@ -22,6 +22,7 @@ from chainwatch.exposition.rpc import RpcMetrics
 from chainwatch.families.cometbft.frames import NOT_DECODED, FrameError
 from chainwatch.families.cometbft.schema import Status
 from chainwatch.families.cometbft.settings import CometbftSettings, Rpc, endpoints
+from chainwatch.families.cometbft.vantage import Comparison
 from chainwatch.rpc import http, login, sentences, tls
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,12 @@ KEEP_ALIVE_SECONDS = 8
 MAX_REPLY_BYTES = 64 << 20
 
 METHOD_NOT_FOUND = -32601
+# After these the same question may be answered later; any other error is an answer, or as good as one.
+NO_ANSWER = (errors.NodeTimeout, errors.NodeUnreachable, errors.WorkQueueFull, errors.WarmingUp)
 
 # A node that did not answer is asked after the others for so long.
 ASIDE_SECONDS = 10.0
-# A vantage point that named another chain is looked at again after so long.
-RECHECK_SECONDS = 300.0
-# How often it is asked before it has named any.
+# How often a vantage point is asked before it was found to be on the chain, and looked up afterwards.
 LOOK_SECONDS = 5.0
 
 
@@ -221,8 +222,8 @@ def _no_reply(asked: str, status: int, body: bytes) -> errors.NodeError:
 class Endpoints:
     """The watched node and the vantage points; any of them may answer for what is the chain's, not the node's.
 
-    A vantage point is asked only once it has named the chain of the watched node. `chain_id` is that chain as far as it
-    is known; whoever remembers it from before a restart may set it.
+    A vantage point is asked only once it has shown to be on the watched node's chain. `chain_id` is that chain as far
+    as it is known; whoever remembers it from before a restart, or finds that the node has moved, sets it.
     """
 
     def __init__(self, settings: CometbftSettings, metrics: RpcMetrics | None = None) -> None:
@@ -230,21 +231,32 @@ class Endpoints:
         self.own = CometbftRpc(own, metrics)
         # The calls to others are not counted: the exporter's rpc metrics are about the watched node.
         self.all: Sequence[CometbftRpc] = [self.own, *(CometbftRpc(rpc) for rpc in others)]
+        self.chain_id = None
+
+    @property
+    def chain_id(self) -> str | None:
+        """Id of the watched node's chain; None before it is known."""
+        return self._chain_id
+
+    @chain_id.setter
+    def chain_id(self, chain_id: str | None) -> None:
+        self._chain_id = chain_id
         self._forget()
-        self.chain_id: str | None = None
 
     def configure(self, settings: CometbftSettings) -> None:
         """Take over new settings; a change of the vantage points needs a restart. Raises `ConfigError`."""
         if settings.rpc.url != self.own.settings.url:
-            self.chain_id = None
+            self._chain_id = None
         for rpc, given in zip(self.all, endpoints(settings), strict=False):
             rpc.configure(given)
         self._forget()
 
     def _forget(self) -> None:
         self._failed: dict[CometbftRpc, float] = {}
-        # The chain that each vantage point named, and when.
-        self._named: dict[CometbftRpc, tuple[str, float]] = {}
+        # Those that gave no answer at all when last asked by `ask`.
+        self._silent: set[CometbftRpc] = set()
+        self._compared = Comparison(self.own)
+        self._tip = 0  # of the watched node
 
     async def close(self) -> None:
         """Close all connections."""
@@ -255,11 +267,12 @@ class Endpoints:
         self._failed[self.own] = time.monotonic()
 
     async def status(self) -> Status:
-        """Ask the watched node's /status, and learn its chain from it."""
+        """Ask the watched node's /status, and learn its chain from the first answer."""
         status = await self.own.call("status", Status)
-        if status.node_info.network != self.chain_id:
+        if self.chain_id is None:
             self.chain_id = status.node_info.network
-            self._named.clear()
+        if status.node_info.network == self.chain_id:
+            self._tip = status.sync_info.latest_block_height
         return status
 
     async def ask(self, method: str, into: type[T], **params: Param) -> T:
@@ -267,6 +280,10 @@ class Endpoints:
 
         One that failed within the last seconds comes last. Where none can answer, the watched node's error is raised.
         """
+        return (await self.ask_whom(method, into, **params))[0]
+
+    async def ask_whom(self, method: str, into: type[T], **params: Param) -> tuple[T, int]:
+        """Ask likewise; return also who answered: 0 for the watched node, else the number of the vantage point."""
         problems: dict[CometbftRpc, errors.NodeError] = {}
         for rpc in sorted(self.all, key=self._aside):
             try:
@@ -275,39 +292,50 @@ class Endpoints:
                 answer = await rpc.call(method, into, **params)
             except errors.NodeError as error:
                 problems[rpc] = error
-                if not error.answered:
-                    self._failed[rpc] = time.monotonic()
-                    # Who answers there next time may be another.
-                    self._named.pop(rpc, None)
+                self._note(rpc, error)
             else:
                 self._failed.pop(rpc, None)
-                return answer
+                self._silent.discard(rpc)
+                return answer, self.all.index(rpc)
         raise problems[self.own]
+
+    def _note(self, rpc: CometbftRpc, error: errors.NodeError) -> None:
+        if isinstance(error, NO_ANSWER):
+            self._silent.add(rpc)
+        else:
+            self._silent.discard(rpc)
+        if not error.answered:
+            self._failed[rpc] = time.monotonic()
+            # Who answers there next time may be another.
+            self._compared.drop(rpc)
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether each one that was asked last has answered, be it with an error: nobody may know better later."""
+        return not self._silent
 
     async def same_chain(self, vantage: CometbftRpc) -> bool:
         """Whether a vantage point is on the watched node's chain; False while that chain is not known.
 
-        Raises `NodeError` where the vantage point does not say.
+        It must name that chain, and have the same block where both have one: a test network that began anew keeps its
+        name. Raises `NodeError` where the vantage point does not say.
         """
         if self.chain_id is None:
             return False
-        named, since = self._named.get(vantage, ("", 0.0))
-        if named == self.chain_id or (named and time.monotonic() - since < RECHECK_SECONDS):
-            return named == self.chain_id
-        told = (await vantage.call("status", Status)).node_info.network
-        if told != self.chain_id and told != named:
-            log.warning(
-                "vantage point %s is not used: it is on chain %s, the watched node at %s on %s; see vantage.urls",
-                vantage.address, sentences.printable(told), self.own.address, sentences.printable(self.chain_id),
-            )  # fmt: skip
-        self._named[vantage] = (told, time.monotonic())
-        return told == self.chain_id
+        return await self._compared.same_chain(vantage, self.chain_id, 0 if self._aside(self.own) else self._tip)
 
     async def found_same_chain(self, vantage: CometbftRpc) -> None:
-        """Wait until a vantage point has named the watched node's chain; for whoever is to read its stream."""
+        """Wait until a vantage point is on the watched node's chain; for whoever is to read its stream."""
+        await self._until_same(vantage, True)
+
+    async def left_chain(self, vantage: CometbftRpc) -> None:
+        """Wait until a vantage point is on another chain than the watched node."""
+        await self._until_same(vantage, False)
+
+    async def _until_same(self, vantage: CometbftRpc, wanted: bool) -> None:
         while True:
             try:
-                if await self.same_chain(vantage):
+                if await self.same_chain(vantage) is wanted:
                     return
             except errors.NodeError as error:
                 log.debug("vantage point %s: %s", vantage.address, error)

@@ -11,6 +11,7 @@ from chainwatch.exposition.report import Finding, Level, fail, ok, skip, tell
 from chainwatch.families.cometbft.client import Endpoints
 from chainwatch.families.cometbft.diagnosis import chain, listening, server
 from chainwatch.families.cometbft.settings import CometbftSettings
+from chainwatch.rpc.settings import origin
 
 
 def diagnose(settings: CometbftSettings) -> int:
@@ -18,7 +19,7 @@ def diagnose(settings: CometbftSettings) -> int:
 
     No step takes longer than `rpc.timeout` for each address, or the twelve seconds for which it listens.
     """
-    return tell(settings.rpc.url, examine(settings))
+    return tell(origin(settings.rpc.url), examine(settings))
 
 
 def examine(settings: CometbftSettings) -> Iterator[Finding]:

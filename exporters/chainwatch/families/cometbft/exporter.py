@@ -17,6 +17,7 @@ from chainwatch.families.cometbft.sdk.application import Application
 from chainwatch.families.cometbft.settings import CometbftSettings, validator_names
 from chainwatch.families.cometbft.tracker import monikers
 from chainwatch.families.cometbft.tracker.tracker import Tracker
+from chainwatch.families.cometbft.view.history import History
 from chainwatch.families.cometbft.view.page import LiveView
 
 STATE_FILE_NAME = "cometbft.json"
@@ -37,7 +38,8 @@ class CometbftExporter(Exporter[CometbftSettings]):
         self._tracker = Tracker(endpoints, settings, self._state)
         self._node = CometbftNode(settings, endpoints, self._tracker, Application(endpoints))
         self._names = Names(validator_names(settings))
-        self._view = LiveView(self._tracker, self._names.of)
+        history = History(self._tracker.ledger.settled, self._tracker.tallies.missed_in_a_row)
+        self._view = LiveView(self._tracker, self._names.of, history)
         self._tracker.observers.append(self._view.count)
 
     @property

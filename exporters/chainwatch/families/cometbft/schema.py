@@ -19,9 +19,12 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class NodeInfo(Struct, frozen=True):
-    """Which software, on which chain. Both are texts of the node's own choice."""
+    """Which software, on which chain. Both are texts of the node's own choice.
 
-    network: str = ""
+    No chain is without a name, of 50 characters at most by protocol; an answer without one is none.
+    """
+
+    network: Annotated[str, Meta(min_length=1, max_length=50)]
     version: str = ""
     id: str = ""
     moniker: str = ""
@@ -51,7 +54,7 @@ class Status(Struct, frozen=True):
     """/status."""
 
     sync_info: SyncInfo
-    node_info: NodeInfo = NodeInfo()
+    node_info: NodeInfo
     validator_info: ValidatorInfo = ValidatorInfo()
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from chainwatch.config import Log, Section, State, Web, read_yaml
 from chainwatch.errors import ConfigError
 from chainwatch.rpc import tls
-from chainwatch.rpc.settings import RpcSection, check_login, check_url
+from chainwatch.rpc.settings import RpcSection, check_login, check_url, origin
 
 DEFAULT_LISTEN_ADDRESS = "127.0.0.1:11333"
 
@@ -170,7 +170,9 @@ def _check_vantage(urls: list[str]) -> None:
     for place, url in enumerate(urls):
         if url in urls[:place]:
             other = "the watched node's address" if url == urls[0] else "given more than once"
-            raise ConfigError("vantage.urls", f"{url!r} is {other}", "addresses of other nodes of the same chain")
+            raise ConfigError(
+                "vantage.urls", f"{origin(url)!r} is {other}", "addresses of other nodes of the same chain"
+            )
     if len(urls) - 1 > MAX_VANTAGE_POINTS:
         raise ConfigError("vantage.urls", f"{len(urls) - 1} addresses", f"at most {MAX_VANTAGE_POINTS}")
 

@@ -78,7 +78,7 @@ class ConsensusStream:
     """One vantage point: the watched node (0), or one of `vantage.urls` (1, 2, ... in their order).
 
     `health` is of the stream "consensus" for the watched node, "vantage1", ... for the others. A loss, however it comes
-    about, is told to the handler at once, and once more when events can be had again.
+    about, is told to the handler at once, and once more when events can be had again; the first opening is told too.
     """
 
     def __init__(self, url: str, settings: CometbftSettings, vantage: int, handler: Handler) -> None:
@@ -231,8 +231,9 @@ class ConsensusStream:
         if self.health.is_open or self._leaving or not self._subscriptions.open:
             return
         self.health.up()
-        if self._was_open:
-            self._handler.interrupted(self.vantage)  # whatever happened in between is not known
+        self._handler.interrupted(
+            self.vantage
+        )  # whatever happened before, be it before the first opening, is not known
         self._was_open = True
         if not self.health.deaf:
             self._say_connected()
@@ -324,7 +325,8 @@ class ConsensusStream:
         self._say_once(what, f"{what} came and was skipped; is this a CometBFT node's RPC port?")
 
     def _where(self) -> str:
-        return f"stream {self._name} ({self._websocket.target.url})"
+        """Host and port alone: a provider's key may be in the path or the query."""
+        return f"stream {self._name} ({self._websocket.target.place})"
 
     def _say_connected(self) -> None:
         self._say(logging.INFO, "connected, and subscribed to the events of consensus")

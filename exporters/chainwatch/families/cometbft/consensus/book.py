@@ -64,13 +64,18 @@ def votes_of(in_round: Round, kind: int) -> dict[str, SeenVote] | None:
     return in_round.prevotes if kind == PREVOTE else None
 
 
-def add_vote(votes: dict[str, SeenVote], vote: Vote, seen: float) -> bool:
+def add_vote(votes: dict[str, SeenVote], vote: Vote, seen: float, vantage: int) -> bool:
     """Take a validator's first vote; False where address or hash cannot be, or there are too many voters."""
     address, block = vote.validator_address, vote.block_id.hash
     if not is_address(address) or not is_hash(block) or len(votes) >= MAX_VOTERS:
         return False
-    votes[address] = SeenVote(block, seen, unix(vote.timestamp))
+    votes[address] = SeenVote(block, seen, unix(vote.timestamp), vantage)
     return True
+
+
+def count_votes(height: Height) -> int:
+    """Return how many votes are kept of it."""
+    return sum(len(seen.prevotes) + len(seen.precommits) for seen in height.rounds.values())
 
 
 def begin_round(height: Height, in_round: Round, event: NewRound, seen: float, vantage: int) -> None:

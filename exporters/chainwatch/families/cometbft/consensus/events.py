@@ -8,16 +8,25 @@ signature or vote extension is ever decoded.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 from chainwatch.families.cometbft.frames import Result
 
 PREVOTE, PRECOMMIT = 1, 2
 # block_id_flag of a signature in a commit.
 FLAG_ABSENT, FLAG_COMMIT, FLAG_NIL = 1, 2, 3
+
+# As the protocol has them, int64 and int32: whoever answers on the port could send numbers of any length.
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+RoundNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+# CometBFT's own limit of votes in a commit.
+MAX_MEMBERS = 10_000
+# Evidence is a megabyte of a block at most, by default, and hundreds of bytes each.
+MAX_EVIDENCE = 10_000
 
 
 class BlockId(Struct, frozen=True):
@@ -30,8 +39,8 @@ class Vote(Struct, frozen=True):
     """A prevote or precommit that the node added to its own; a conflicting one it never tells."""
 
     type: int
-    height: int
-    round: int
+    height: Number
+    round: RoundNumber
     block_id: BlockId
     timestamp: datetime
     validator_address: str
@@ -50,8 +59,8 @@ class Proposer(Struct, frozen=True):
 class NewRound(Struct, frozen=True):
     """A round begins; names the proposer also where its proposal never comes."""
 
-    height: int
-    round: int
+    height: Number
+    round: RoundNumber
     proposer: Proposer = Proposer()
 
 
@@ -61,8 +70,8 @@ class RoundState(Struct, frozen=True):
     Polka also comes for nil. A second NewRoundStep with RoundStepPrecommit means that the node waits for precommits.
     """
 
-    height: int
-    round: int
+    height: Number
+    round: RoundNumber
     step: str
     name: str = ""
 
@@ -70,8 +79,8 @@ class RoundState(Struct, frozen=True):
 class CompleteProposal(Struct, frozen=True):
     """The node has the whole proposed block; step RoundStepPropose means in time, a later one too late."""
 
-    height: int
-    round: int
+    height: Number
+    round: RoundNumber
     step: str
     block_id: BlockId = BlockId()
 
@@ -79,7 +88,7 @@ class CompleteProposal(Struct, frozen=True):
 class Header(Struct, frozen=True):
     """A block's header; its time is about that of the precommits of the height before."""
 
-    height: int
+    height: Number
     time: datetime
     chain_id: str = ""
     last_block_id: BlockId = BlockId()
@@ -99,14 +108,14 @@ class CommitSig(Struct, frozen=True):
 class Commit(Struct, frozen=True):
     """Who signed a height. As `last_commit` of the next block it is the truth, as newest /commit one node's view."""
 
-    height: int
-    round: int
+    height: Number
+    round: RoundNumber
     block_id: BlockId = BlockId()
-    signatures: list[CommitSig] = field(default_factory=list)
+    signatures: Annotated[list[CommitSig], Meta(max_length=MAX_MEMBERS)] = field(default_factory=list)
 
 
 class _Txs(Struct, frozen=True):
-    txs: list[Raw] | None = None
+    txs: Raw = Raw(b"null")
 
 
 class Evidence(Struct, frozen=True):
@@ -122,13 +131,16 @@ class Convict(Struct, frozen=True):
     address: str = ""
 
 
+Convicts = Annotated[list[Convict], Meta(max_length=MAX_MEMBERS)]
+
+
 class EvidenceValue(Struct, frozen=True):
     """The two votes of a duplicate vote, or who took part in a light client attack; spelled anew in 1.0."""
 
     vote_a: Vote | None = None
     vote_b: Vote | None = None
-    to_0_40: list[Convict] | None = field(name="ByzantineValidators", default=None)
-    since_1_0: list[Convict] | None = field(name="byzantine_validators", default=None)
+    to_0_40: Convicts | None = field(name="ByzantineValidators", default=None)
+    since_1_0: Convicts | None = field(name="byzantine_validators", default=None)
 
     @property
     def convicts(self) -> list[str]:
@@ -137,7 +149,7 @@ class EvidenceValue(Struct, frozen=True):
 
 
 class _EvidenceList(Struct, frozen=True):
-    evidence: list[Evidence] | None = None
+    evidence: Annotated[list[Evidence], Meta(max_length=MAX_EVIDENCE)] | None = None
 
 
 class Block(Struct, frozen=True):
@@ -151,7 +163,8 @@ class Block(Struct, frozen=True):
     @property
     def transactions(self) -> int:
         """How many it holds."""
-        return len(self.data.txs or ())
+        # Texts in base64, of which a block may hold millions: nothing is made of them.
+        return bytes(self.data.txs).count(b'"') // 2
 
     @property
     def misbehaviour(self) -> list[Evidence]:
@@ -175,7 +188,7 @@ class NewBlockHeader(Struct, frozen=True):
 class NewEvidence(Struct, frozen=True):
     """Evidence went into the block of this height."""
 
-    height: int
+    height: Number
     evidence: Evidence = Evidence()
 
 

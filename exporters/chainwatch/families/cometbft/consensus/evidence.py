@@ -42,7 +42,8 @@ class DoubleSigns:
         a, b = (evidence.value.vote_a, evidence.value.vote_b) if evidence.value else (None, None)
         if a is None or b is None or a.validator_address != b.validator_address:
             return
-        if is_address(a.validator_address) and a.type in (PREVOTE, PRECOMMIT):
+        possible = is_address(a.validator_address) and 0 < a.height < 2**63 and 0 <= a.round < 2**31
+        if possible and a.type in (PREVOTE, PRECOMMIT):
             self.found(a.validator_address, a.height, a.round, a.type, Proof.EVIDENCE)
 
 

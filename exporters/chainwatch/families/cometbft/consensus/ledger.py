@@ -6,14 +6,14 @@ once and in order of height. No I/O and no clock: times are those that the event
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chainwatch.errors import BadReply
 from chainwatch.families.cometbft.consensus import book
+from chainwatch.families.cometbft.consensus.admission import Admission
+from chainwatch.families.cometbft.consensus.contradictions import Contradictions
 from chainwatch.families.cometbft.consensus.events import (
-    PRECOMMIT,
     Block,
     Commit,
     CompleteProposal,
@@ -31,7 +31,6 @@ from chainwatch.families.cometbft.consensus.model import (
     DoubleSign,
     FillReason,
     Height,
-    Proof,
     SeenVote,
     Settled,
     ValidatorSet,
@@ -39,10 +38,12 @@ from chainwatch.families.cometbft.consensus.model import (
 from chainwatch.families.cometbft.consensus.queue import Queue, Ready
 from chainwatch.families.cometbft.consensus.settlement import settle as make_settled
 
-log = logging.getLogger(__name__)
-
 # Heights whose votes are kept, 90 KB each at 180 members. Forgotten votes only make a height partial.
 MAX_OPEN = 128
+# Votes that are kept in all, some 100 MB: all those heights at 700 members.
+MAX_VOTES = 200_000
+# Nobody stands further ahead of the last settled height and of the chain's tip than that.
+MAX_AHEAD = 5000
 # Settled heights stay for a moment: a slower vantage point may still show a double sign in them.
 KEPT_SETTLED = 4
 _LAST_HEIGHT = 2**63
@@ -62,8 +63,8 @@ class Counters:
 class Ledger:
     """Keeps the open heights and settles them in order, exactly once.
 
-    `settled` and `hash` name the last height that was settled before a restart, 0 at the first start: then the ledger
-    begins with the first height that it can settle. `known` are the double signs told before the restart.
+    `settled`, `hash` and `time` are those of the last height settled before a restart, 0 at the first start: then the
+    ledger begins with the first height that it can settle. `known` are the double signs told before the restart.
     `gave_up(n)` is told of heights that the ledger itself had to give up, since the sets read for them never fitted
     their commits; those that `skip` gives up are its caller's to count.
     """
@@ -75,21 +76,36 @@ class Ledger:
         *,
         settled: int = 0,
         hash: str = "",  # noqa: A002
+        time: float | None = None,
         chain_id: str = "",
         known: Iterable[DoubleSign] = (),
         gave_up: Callable[[int], None] | None = None,
     ) -> None:
         self.set: ValidatorSet | None = None  # of the newest settled height
-        self.chain_id = chain_id  # of the first header seen; later ones must agree
-        self.foreign: dict[int, str] = {}  # vantage points that answer for another chain, and its id
+        self._admission = Admission(chain_id)
         self._counters = Counters()
         self._tell = settle
         self._double_signs = DoubleSigns(double_sign, known)
-        self._queue = Queue(settled, hash, gave_up or (lambda given_up: None))
+        self._contradictions = Contradictions(self._double_signs.found)
+        self._queue = Queue(settled, hash, time, gave_up or (lambda given_up: None))
         self._heights: dict[int, Height] = {}
-        self._current = 0
-        # Vantage points whose headers showed that they are of this chain. The watched node's own define it.
-        self._admitted = {OWN_NODE}
+        self._votes = 0  # kept in all; never less than there are
+        self._stands: dict[int, int] = {}  # by vantage point: the height that it told last to stand in
+        self._tip = 0  # as `missing` was last told
+
+    @property
+    def chain_id(self) -> str:
+        """Id of the chain: given, or of the first header seen; later ones must agree. Empty before."""
+        return self._admission.chain_id
+
+    @chain_id.setter
+    def chain_id(self, chain_id: str) -> None:
+        self._admission.chain_id = chain_id
+
+    @property
+    def foreign(self) -> Mapping[int, str]:
+        """Vantage points that answer for another chain, and its id."""
+        return self._admission.foreign
 
     @property
     def settled(self) -> int:
@@ -102,9 +118,19 @@ class Ledger:
         return self._queue.settled_hash
 
     @property
+    def settled_time(self) -> float | None:
+        """Time in its header, Unix seconds; None where that is not known."""
+        return self._queue.settled_time
+
+    @property
     def current(self) -> Height | None:
-        """The height that consensus stands in, as far as any vantage point told."""
-        return self._heights.get(self._current)
+        """The height that consensus stands in: the newest of those that the vantage points told last.
+
+        Not one far beyond what is settled and the tip that `missing` was last given.
+        """
+        known = max(self.settled, self._tip)
+        stands = [height for height in self._stands.values() if not known or height <= known + MAX_AHEAD]
+        return self._heights.get(max(stands, default=0))
 
     @property
     def heights(self) -> Mapping[int, Height]:
@@ -128,10 +154,11 @@ class Ledger:
         Further vantage points count from their first block on: only headers tell which chain they speak of, and votes
         of another chain with the same validators would look like double signs.
         """
-        if vantage not in self._admitted and not self._admit(event, vantage):
+        if vantage not in self._admission.admitted and not self._admission.admit(event, vantage):
+            self._counters.foreign += vantage in self.foreign
             return
         if isinstance(event, Vote):
-            self._vote(event, seen)
+            self._vote(event, seen, vantage)
         elif isinstance(event, RoundState | NewRound | CompleteProposal):
             self._progress(event, seen, vantage)
         elif isinstance(event, NewBlock):
@@ -145,14 +172,23 @@ class Ledger:
         """Note that events of this vantage point were or may be lost: it no longer watches what is undecided."""
         for height in self._heights.values():
             book.interrupt(height, vantage)
+        if vantage != OWN_NODE:
+            self._stands.pop(vantage, None)
 
     def learn(self, validators: ValidatorSet) -> None:
         """Take a set that `wanted_sets` asked for."""
         self._queue.learn(validators)
         self._settle_all()
 
-    def fill(self, block: Block, hash: str, commit: Commit, reason: FillReason) -> None:  # noqa: A002
-        """Take a height read by RPC: its block, the block's hash, and its canonical commit.
+    def fill(
+        self,
+        block: Block,
+        hash: str,  # noqa: A002
+        commit: Commit,
+        reason: FillReason,
+        vantage: int = OWN_NODE,
+    ) -> None:
+        """Take a height read by RPC from a vantage point: its block, the block's hash, and its canonical commit.
 
         Ignored if the height is settled, or only waits for its turn. Raises BadReply if these do not belong together,
         or are of another chain.
@@ -164,15 +200,15 @@ class Ledger:
                 f"height {commit.height} and block {commit.block_id.hash[:64]!r}; check that the RPC address leads to "
                 "one node, not to several in turn"
             )
-        if not self._same_chain(block.header):
+        if not self._admission.same_chain(block.header):
             raise BadReply(
                 f"/block of height {number} is of chain {block.header.chain_id[:50]!r}, this exporter watches "
                 f"{self.chain_id!r}; check rpc.url and vantage.urls"
             )
         if self._ahead(number) and not self._queue.complete(number):
             self._take_evidence(block)
-            self._queue.take_filled(block, hash, commit, reason)
-            self._take_commit(block.last_commit)
+            self._queue.take_filled(block, hash, commit, reason, vantage == OWN_NODE)
+            self._take_commit(block.last_commit, vantage)
             self._settle_all()
 
     def wanted_sets(self) -> Mapping[str, int]:
@@ -184,9 +220,20 @@ class Ledger:
 
         The commit of the tip itself is not canonical yet. Give a tip that the streams have had time to tell: one only
         just learnt names heights whose events are on their way (filling them does no harm, but is needless work).
-        Empty at the first start until a height was settled.
+        Empty at the first start until a height was settled, or `begin` named one.
         """
-        return self._queue.missing(tip)
+        self._tip = min(tip, _LAST_HEIGHT)
+        return self._queue.missing(self._tip)
+
+    def begin(self, height: int) -> None:
+        """Begin after this height where none was settled yet and no stream tells any: `missing` names what follows.
+
+        Without it a ledger begins with the first height that streams tell whole. Ignored once it has begun.
+        """
+        if not self.settled and 0 < height < _LAST_HEIGHT:
+            self._queue.advance(height, "")
+            self._forget_heights()
+            self._settle_all()
 
     def skip(self, height: int) -> int:
         """Give up all heights up to this one that are not settled; return how many these were."""
@@ -197,36 +244,6 @@ class Ledger:
         self._forget_heights()
         self._settle_all()
         return height - settled if settled else 0
-
-    def _admit(self, event: Event, vantage: int) -> bool:
-        """Tell whether a vantage point that is not known to be of this chain shows now that it is."""
-        header = event.header if isinstance(event, NewBlockHeader) else None
-        header = event.block.header if isinstance(event, NewBlock) else header
-        if header is not None and self.chain_id:
-            if header.chain_id == self.chain_id:
-                self._admitted.add(vantage)
-                self.foreign.pop(vantage, None)
-                return True
-            self._refuse_chain(header, vantage)
-        self._counters.foreign += vantage in self.foreign
-        return False
-
-    def _refuse_chain(self, header: Header, vantage: int) -> None:
-        self._admitted.discard(vantage)
-        if vantage not in self.foreign:
-            own = vantage == OWN_NODE
-            log.error(
-                "%s sends events of chain %.50r, this exporter watches %.50r: they are not counted; check %s",
-                "the watched node" if own else f"vantage point {vantage}",
-                header.chain_id,
-                self.chain_id,
-                "rpc.url, and the state file if the node was moved to another chain" if own else "vantage.urls",
-            )
-        self.foreign[vantage] = header.chain_id[:50]
-
-    def _same_chain(self, header: Header) -> bool:
-        self.chain_id = self.chain_id or header.chain_id
-        return header.chain_id == self.chain_id
 
     def _ahead(self, number: int) -> bool:
         if 0 < number < _LAST_HEIGHT:
@@ -242,11 +259,11 @@ class Ledger:
         if height is None:
             height = self._heights[number] = Height(number, seen)
             if len(self._heights) > MAX_OPEN:
-                del self._heights[min(self._heights)]
+                self._drop_farthest()
                 return self._heights.get(number)
         return height
 
-    def _vote(self, vote: Vote, seen: float) -> None:
+    def _vote(self, vote: Vote, seen: float, vantage: int) -> None:
         height = self._heights.get(vote.height) or self._height(vote.height, seen)
         if height is None:
             self._counters.late += 1
@@ -255,27 +272,53 @@ class Ledger:
         votes = book.votes_of(in_round, vote.type) if in_round else None
         known = votes.get(vote.validator_address) if votes is not None else None
         if votes is None or known is None:
-            self._first_vote(votes, vote, seen)
+            self._first_vote(votes, vote, seen, vantage)
         elif known.block != vote.block_id.hash:
-            self._double_signs.found(vote.validator_address, vote.height, vote.round, vote.type, Proof.VANTAGE)
+            tellers = frozenset((known.vantage, vantage))
+            self._contradictions.add(vote.validator_address, vote.height, vote.round, vote.type, tellers)
         else:
             self._counters.duplicates += 1
-            if seen < known.seen:
-                votes[vote.validator_address] = known._replace(seen=seen)
+            if known.vantage != vantage and known.block and OWN_NODE in (known.vantage, vantage):
+                self._contradictions.agree(vote.validator_address, vote.height, known.vantage or vantage)
+            if seen < known.seen or vantage < known.vantage:
+                earliest, first = min(seen, known.seen), min(vantage, known.vantage)
+                votes[vote.validator_address] = known._replace(seen=earliest, vantage=first)
 
-    def _first_vote(self, votes: dict[str, SeenVote] | None, vote: Vote, seen: float) -> None:
+    def _first_vote(self, votes: dict[str, SeenVote] | None, vote: Vote, seen: float, vantage: int) -> None:
         if vote.height <= self._queue.settled:
             self._counters.late += 1
-        elif votes is None or not book.add_vote(votes, vote, seen):
+        elif votes is None or not book.add_vote(votes, vote, seen, vantage):
             self._counters.refused += 1
+        else:
+            self._votes += 1
+            if self._votes > MAX_VOTES:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget heights until an eighth of the room for votes is free."""
+        self._votes = sum(map(book.count_votes, self._heights.values()))  # rounds that were forgotten still counted
+        while 8 * self._votes > 7 * MAX_VOTES and self._drop_farthest():
+            pass
+
+    def _drop_farthest(self) -> bool:
+        """Forget the height whose turn comes last, save the one that the watched node stands in."""
+        stands = self._stands.get(OWN_NODE, 0)
+        turn = self.settled + 1 if self.settled else stands
+        number = max((one for one in self._heights if one != stands), key=lambda one: abs(one - turn), default=None)
+        if number is None:
+            return False
+        self._forget(number)
+        self._contradictions.drop(number)
+        return True
 
     def _progress(self, event: NewRound | RoundState | CompleteProposal, seen: float, vantage: int) -> None:
+        if event.height > self.settled:
+            self._stands[vantage] = event.height
         height = self._height(event.height, seen)
         in_round = book.open_round(height, event.round) if height else None
         if height is None or in_round is None:
             return
         height.opened = min(height.opened, seen)
-        self._current = max(self._current, height.number)
         if isinstance(event, NewRound):
             book.begin_round(height, in_round, event, seen, vantage)
         elif isinstance(event, RoundState):
@@ -288,8 +331,8 @@ class Ledger:
 
         A header alone is no more than that: it does not prove who signed the height before.
         """
-        if not self._same_chain(header):
-            self._refuse_chain(header, vantage)
+        if not self._admission.same_chain(header):
+            self._admission.refuse(header, vantage)
             return False
         if height := self._height(header.height, seen):
             book.end(height, seen, vantage)
@@ -301,20 +344,26 @@ class Ledger:
             return
         if self._ahead(block.header.height):
             self._take_evidence(block)
-            self._queue.take_block(block, event.block_id.hash if event.block_id else "", seen)
-        self._take_commit(block.last_commit)
+            self._queue.take_block(block, event.block_id.hash if event.block_id else "", seen, vantage == OWN_NODE)
+        elif event.block_id and vantage == OWN_NODE:
+            self._contradictions.confirm(block.header.height, event.block_id.hash)
+        self._take_commit(block.last_commit, vantage)
         self._settle_all()
 
     def _take_evidence(self, block: Block) -> None:
         for evidence in block.misbehaviour:
             self._double_signs.evidence(evidence)
 
-    def _take_commit(self, commit: Commit | None) -> None:
+    def _take_commit(self, commit: Commit | None, vantage: int) -> None:
         """Take the `last_commit` of a block. That of a chain's first block is empty, of height 0."""
-        if commit is None or not commit.signatures or not self._ahead(commit.height):
+        if commit is None or not commit.signatures:
+            return
+        if vantage == OWN_NODE:
+            self._contradictions.confirm(commit.height, commit.block_id.hash)
+        if not self._ahead(commit.height):
             return
         if commit.block_id.hash and book.is_hash(commit.block_id.hash):
-            self._queue.take_commit(commit)
+            self._queue.take_commit(commit, vantage == OWN_NODE)
         else:
             self._counters.refused += 1
 
@@ -327,12 +376,16 @@ class Ledger:
         next_seen = book.next_round_seen(self._heights.get(number + 1))
         settled = make_settled(ready.pending, ready.validators, self._heights.get(number), next_seen)
         self.set = settled.set
-        self._queue.advance(number, settled.block.hash)
+        self._queue.advance(number, settled.block.hash, settled.block.time)
         self._forget_heights()
-        for address in sorted(settled.contradictions):
-            self._double_signs.found(address, number, settled.round, PRECOMMIT, Proof.COMMIT)
+        if not self._contradictions.settle(settled, ready.pending.own) and settled.contradictions:
+            settled = replace(settled, contradictions=frozenset())
         self._tell(settled)
 
     def _forget_heights(self) -> None:
         for number in [number for number in self._heights if number <= self.settled - KEPT_SETTLED]:
-            del self._heights[number]
+            self._forget(number)
+        self._contradictions.forget(self.settled - KEPT_SETTLED)
+
+    def _forget(self, number: int) -> None:
+        self._votes -= book.count_votes(self._heights.pop(number))

@@ -80,6 +80,7 @@ class SeenVote(NamedTuple):
     block: str  # hash, or NIL
     seen: float  # by the first vantage point that had it
     timestamp: float  # what the validator says
+    vantage: int = OWN_NODE  # the vantage point that had it first; the watched node, once that has it
 
 
 @dataclass(slots=True)

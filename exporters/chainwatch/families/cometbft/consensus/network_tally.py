@@ -24,6 +24,7 @@ from chainwatch.families.cometbft.consensus.model import (
     ValidatorSet,
 )
 from chainwatch.families.cometbft.consensus.rounds import Failure, failed_rounds
+from chainwatch.families.cometbft.consensus.validator_counts import MAX_COUNT
 
 TYPES = ("prevote", "precommit")
 WHOSE = ("own", "other")
@@ -168,7 +169,7 @@ class NetworkTally:
     def save(self) -> tuple[dict[str, dict[str, int]], dict[str, float]]:
         """Return the counters by metric and by label values joined with commas, and when the set last changed how."""
         counts = {
-            name: {",".join(labels): number for labels, number in counts.items() if number}
+            name: {",".join(labels): min(number, MAX_COUNT) for labels, number in counts.items() if number}
             for name, counts in self._counts.items()
         }
         return counts, dict(self._changed)

@@ -36,9 +36,12 @@ class Queue:
     `gave_up(n)` is told of heights that had to be given up, since the sets read for them never fitted their commits.
     """
 
-    def __init__(self, settled: int, settled_hash: str, gave_up: Callable[[int], None]) -> None:
+    def __init__(
+        self, settled: int, settled_hash: str, settled_time: float | None, gave_up: Callable[[int], None]
+    ) -> None:
         self.settled = settled
         self.settled_hash = settled_hash
+        self.settled_time = settled_time
         self.reorgs = 0
         self._gave_up = gave_up
         self._pending: dict[int, Pending] = {}
@@ -50,21 +53,24 @@ class Queue:
         pending = self._pending.get(number)
         return pending is not None and pending.complete
 
-    def take_block(self, block: Block, block_hash: str, told: float) -> None:
-        """Take a block that a stream told; the hash is empty up to 0.37."""
+    def take_block(self, block: Block, block_hash: str, told: float, own: bool) -> None:
+        """Take a block that a stream told; the hash is empty up to 0.37. The watched node's own replaces another's."""
         pending = self._pending_of(block.header.height)
-        pending.block = pending.block or keep(block, block_hash)
+        if pending.block is None or (own and not pending.own_block):
+            pending.block, pending.own_block = keep(block, block_hash), own
         pending.told = told if pending.told is None else min(pending.told, told)
 
-    def take_commit(self, commit: Commit) -> None:
-        """Take the commit that the next block holds."""
+    def take_commit(self, commit: Commit, own: bool) -> None:
+        """Take the commit that the next block holds. The watched node's own replaces another's."""
         pending = self._pending_of(commit.height)
-        pending.commit = pending.commit or commit
+        if pending.commit is None or (own and not pending.own_commit):
+            pending.commit, pending.own_commit = commit, own
 
-    def take_filled(self, block: Block, block_hash: str, commit: Commit, reason: FillReason) -> None:
-        """Take block and commit that were read together."""
+    def take_filled(self, block: Block, block_hash: str, commit: Commit, reason: FillReason, own: bool) -> None:
+        """Take block and commit that were read together; `own`: from the watched node."""
         pending = self._pending_of(block.header.height)
         pending.block, pending.commit, pending.reason = keep(block, block_hash), commit, reason
+        pending.own_block = pending.own_commit = own
 
     def learn(self, validators: ValidatorSet) -> None:
         """Take a validator set."""
@@ -82,29 +88,30 @@ class Queue:
         return wanted
 
     def missing(self, tip: int) -> range:
-        """Return the heights after the last settled one that are not complete, up to the first that is, or the tip."""
+        """Return the heights after the last settled one that are not complete, up to the first that is, or the tip.
+
+        Never beyond the tip: a height that a vantage point made up would make everything up to it missing.
+        """
         if not self.settled:
             return range(0)
         waiting = min((number for number, pending in self._pending.items() if pending.complete), default=tip)
-        return range(self.settled + 1, waiting)
+        return range(self.settled + 1, min(waiting, tip))
 
-    def advance(self, settled: int, settled_hash: str) -> None:
-        """Go on after this height, settled or given up (then the hash is empty)."""
-        self.settled, self.settled_hash = settled, settled_hash
+    def advance(self, settled: int, settled_hash: str, settled_time: float | None = None) -> None:
+        """Go on after this height, settled or given up (then its hash and time are not known)."""
+        self.settled, self.settled_hash, self.settled_time = settled, settled_hash, settled_time
         for number in [number for number in self._pending if number <= settled]:
             del self._pending[number]
         self._forget_sets()
 
     def ready(self) -> Ready | None:
         """Return the next height if it can be settled; sets and blocks that prove wrong are forgotten here."""
-        number = self.settled + 1
-        if not self.settled:
-            number = min((number for number, pending in self._pending.items() if pending.complete), default=0)
+        number = self.settled + 1 if self.settled else self._first()
         pending = self._pending.get(number)
         if pending is None or pending.block is None or pending.commit is None:
             return None
         if pending.block.facts.hash not in ("", pending.commit.block_id.hash):
-            self._wrong_block(number, pending)
+            self._disagree(number, pending)
             return None
         validators = self._sets.pop(pending.block.facts.validators_hash, None)
         if validators is None:
@@ -120,11 +127,16 @@ class Queue:
     def _pending_of(self, number: int) -> Pending:
         pending = self._pending.get(number)
         if pending is None:
-            if len(self._pending) >= MAX_PENDING:
-                # The oldest: what is missing then stays in one piece, to be filled or skipped.
-                del self._pending[min(self._pending)]
             pending = self._pending[number] = Pending()
+            if len(self._pending) > MAX_PENDING:
+                # Its turn comes last, and heights made up by a vantage point must not push out real ones.
+                del self._pending[max(self._pending)]
         return pending
+
+    def _first(self) -> int:
+        """Return the height to begin with: one that the watched node vouches for, since it may be any number."""
+        own = (number for number, one in self._pending.items() if one.complete and (one.own_block or one.own_commit))
+        return min(own, default=0)
 
     def _forget_sets(self) -> None:
         if len(self._sets) <= KEPT_SETS:
@@ -146,9 +158,16 @@ class Queue:
                 kept.last_block,
             )
 
-    def _wrong_block(self, number: int, pending: Pending) -> None:
-        """Forget a block that the commit does not name: the height is missing then, and read by RPC."""
-        pending.block = None
+    def _disagree(self, number: int, pending: Pending) -> None:
+        """Forget a block that the commit does not name: the height is missing then, and read by RPC.
+
+        Or the commit, if it is another's and the block is the watched node's.
+        """
+        if pending.own_block and not pending.own_commit:
+            pending.commit = None
+            log.warning("the commit that a vantage point told of height %d is not of the watched node's block", number)
+            return
+        pending.block, pending.own_block = None, False
         log.warning("the block told for height %d is not the one that was committed; it is read again", number)
 
     def _misfit(self, number: int, name: str, problem: str) -> None:

@@ -43,11 +43,19 @@ class Pending:
     commit: Commit | None = None
     reason: FillReason | None = None  # if it was read by RPC
     told: float | None = None  # when a stream first told its block
+    # Whether the watched node itself told or answered them: what others say gives way to that.
+    own_block: bool = False
+    own_commit: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether only its turn and its set are missing."""
         return self.block is not None and self.commit is not None
+
+    @property
+    def own(self) -> bool:
+        """Whether its block is the watched node's, by the block's own hash or by the commit that names it."""
+        return self.own_commit or (self.own_block and self.block is not None and self.block.facts.hash != "")
 
 
 def keep(block: Block, block_hash: str) -> Kept:

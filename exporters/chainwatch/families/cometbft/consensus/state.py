@@ -47,8 +47,8 @@ class State(Struct, kw_only=True):
     """The content of the state file.
 
     `chain` tells whose heights these are: on another chain nothing of it is true. `settled` and `hash` name the last
-    settled height. `double_signs` are those that were told already, oldest first, as `Ledger` keeps them; those that
-    cannot be are left out.
+    settled height, `time` is that of its block (None in the file of an earlier version). `double_signs` are those that
+    were told already, oldest first, as `Ledger` keeps them; those that cannot be are left out.
     """
 
     kind: Literal["chainwatch cometbft consensus"] = "chainwatch cometbft consensus"
@@ -57,6 +57,7 @@ class State(Struct, kw_only=True):
     chain: Annotated[str, Meta(min_length=1, max_length=50)]
     settled: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     hash: Annotated[str, Meta(pattern=r"^[0-9A-F]{0,64}\Z")]
+    time: Time | None = None
     tallies: Saved
     double_signs: Annotated[list[DoubleSign], Meta(max_length=MAX_DOUBLE_SIGNS)] = []
 

@@ -40,6 +40,11 @@ class Tallies:
         """Members of that set whose series are exported, by address."""
         return self._validators.shown
 
+    @property
+    def missed_in_a_row(self) -> Mapping[str, int]:
+        """How many heights each has missed that missed the last one, by address; as `shown`, also from before."""
+        return self._validators.missed_in_a_row
+
     def count(self, settled: Settled, condition: NodeCondition) -> None:
         """Count one height; the caller sees to it that each comes once, in order.
 

@@ -12,7 +12,8 @@ from chainwatch.families.cometbft.consensus.metrics import VOTE_DELAY
 from chainwatch.families.cometbft.consensus.model import Cause, Result
 
 # Beyond this a float of the page is no longer exact.
-Count = Annotated[int, Meta(ge=0, le=2**53)]
+MAX_COUNT = 2**53
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 # Unix seconds, of the years 1 to 9999.
 Time = Annotated[float, Meta(ge=-1e11, le=1e12)]
 

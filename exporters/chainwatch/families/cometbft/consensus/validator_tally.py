@@ -105,6 +105,11 @@ class ValidatorTallies:
         """Members that are exported."""
         return [address for address in self._by_address if address in (self._powers or ())]
 
+    @property
+    def missed_in_a_row(self) -> Mapping[str, int]:
+        """How many of the last heights each has missed that missed the last one, by address."""
+        return {one.itself[0]: one.counts.consecutive for one in self._by_address.values() if one.counts.consecutive}
+
     def double_sign(self, address: str) -> None:
         """Count a double sign of a validator that is known here."""
         if (tally := self._by_address.get(address)) is not None:

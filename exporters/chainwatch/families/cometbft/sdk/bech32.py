@@ -6,10 +6,13 @@ _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _VALUES = {char: value for value, char in enumerate(_CHARSET)}
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _CHECKSUM_CHARS = 6
+_MAX_CHARS = 1023  # the SDK's own limit
 
 
 def address(text: str) -> str | None:
     """Return the upper-case hex of a Bech32 address of any prefix; None for what is none, be it by its checksum."""
+    if len(text) > _MAX_CHARS:
+        return None
     prefix, separator, data = text.lower().rpartition("1")
     if not separator or not prefix.isascii() or len(data) <= _CHECKSUM_CHARS or not _VALUES.keys() >= set(data):
         return None

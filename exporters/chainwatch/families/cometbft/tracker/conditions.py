@@ -34,6 +34,12 @@ class Conditions:
         """It answered the question that is out."""
         self._note(NodeCondition(True, catching_up, peers))
 
+    def found_peers(self, peers: int | None, asked: float) -> None:
+        """It answered a question of that time, or left it unanswered: it has so many peers."""
+        latest = self.latest
+        if latest.answering and latest.peers != peers:
+            self._notes.append((asked, NodeCondition(True, latest.catching_up, peers)))
+
     def failed(self) -> None:
         """It did not answer, and that since it was asked."""
         self._note(NodeCondition(False, self.latest.catching_up, None))

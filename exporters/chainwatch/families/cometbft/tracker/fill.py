@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from chainwatch.errors import BadReply, NodeError
+from chainwatch.errors import BadReply, Forbidden, MethodNotFound, NodeError
 from chainwatch.families.cometbft.client import Endpoints
+from chainwatch.families.cometbft.consensus.events import Block
 from chainwatch.families.cometbft.consensus.ledger import Ledger
 from chainwatch.families.cometbft.consensus.model import FillReason
 from chainwatch.families.cometbft.schema import BlockResult
@@ -18,12 +22,17 @@ log = logging.getLogger(__name__)
 
 # At a time; one of the node's four connections stays free for /status.
 CONCURRENCY = 3
-# Heights read, then settled, in one go.
+# Heights read, then settled, in one go; fewer, down to one, where a node does not give as many.
 BATCH = 30
 # A node that catches up brings blocks by the stream; what falls through is read only where it is little.
 WHILE_CATCHING_UP = 100
 PAUSE, MAX_PAUSE = 1.0, 15.0
+# A height that everybody answers with an error so often, and for so long, would hold up all later ones.
+TRIES, TRIED_SECONDS = 5, 60.0
+# Clocks differ. A block that is later than this does not exist.
+AHEAD_SECONDS = 3600.0
 PRUNED = re.compile(r"height \d+ is not available, lowest height is (\d{1,19})", re.ASCII)
+NOT_YET = "must be less than or equal to the current"
 
 
 class State(NamedTuple):
@@ -31,6 +40,23 @@ class State(NamedTuple):
 
     tip: int  # newest height of which the streams have had time to tell
     catching_up: bool
+
+
+class Read(NamedTuple):
+    """A block, its hash, and who gave it: 0 for the watched node, else the number of the vantage point."""
+
+    block: Block
+    hash: str
+    vantage: int
+
+
+@dataclass(slots=True)
+class Stuck:
+    """The height that cannot be read: how often it was tried, since when (monotonic seconds)."""
+
+    height: int = 0
+    tries: int = 0
+    since: float = 0.0
 
 
 class Filler:
@@ -46,6 +72,8 @@ class Filler:
         self._reason = reason
         self._skipped = skipped
         self._news = asyncio.Event()
+        self._batch = BATCH
+        self._stuck = Stuck()
 
     def wake(self) -> None:
         """There may be a gap."""
@@ -76,25 +104,41 @@ class Filler:
         most = min(max_fill, WHILE_CATCHING_UP) if state.catching_up else max_fill
         if len(missing) > most:
             # While it catches up, thousands come: all are given up, and not those kept that are newest for a moment.
-            self.give_up(missing[-1] if state.catching_up else missing[-1] - most)
-            return not state.catching_up
-        todo = missing[:BATCH]
-        try:
-            blocks = await self._blocks(todo.start, todo.stop)
-        except NodeError as error:
-            if not (match := PRUNED.search(str(error))):
-                raise
-            self.give_up(min(int(match[1]) - 1, todo[-1]))
-            return True
+            if await self._skip(gaps, missing, missing[-1] if state.catching_up else missing[-1] - most):
+                return not state.catching_up
+            missing = missing[:most]
+        blocks, error = await self._blocks(missing[: self._batch])
         if gaps is not self._gaps():
             return True  # the chain is another one by now
-        for height, below, above in zip(todo, blocks, blocks[1:], strict=False):
-            block, commit = below.block, above.block.last_commit if above.block else None
-            if block is None or commit is None or block.header.height != height:
-                raise BadReply(f"block {height} came without its header or commit; is the node sound?")
-            gaps.fill(block, below.block_id.hash, commit, self._reason(height))
-        log.info("filled in heights %d to %d, which no stream had told", todo.start, todo[-1])
+        filled, unfit = self._settle(gaps, blocks)
+        if unfit is None and error is None:
+            self._batch = min(2 * self._batch, BATCH)
+            return True
+        self._batch = max(self._batch // 2, 1)
+        height, problem = missing.start + (filled if unfit else len(blocks)), unfit or error
+        assert problem is not None
+        if not filled and not await self._overcome(gaps, missing, height, problem):
+            raise problem
+        await asyncio.sleep(PAUSE)
         return True
+
+    def _settle(self, gaps: Ledger, blocks: list[Read]) -> tuple[int, BadReply | None]:
+        """Settle all but the last block; return how many these were, and what is wrong with the next."""
+        filled, problem = 0, None
+        for below, above in itertools.pairwise(blocks):
+            height, commit = below.block.header.height, above.block.last_commit
+            try:
+                if commit is None:
+                    raise BadReply(f"block {height + 1} came without its last commit; is the node sound?")
+                gaps.fill(below.block, below.hash, commit, self._reason(height), below.vantage)
+            except BadReply as error:
+                problem = error
+                break
+            filled += 1
+        if filled:
+            start = blocks[0].block.header.height
+            log.info("filled in heights %d to %d, which no stream had told", start, start + filled - 1)
+        return filled, problem
 
     def give_up(self, height: int) -> None:
         """Skip all up to this height, and count them."""
@@ -103,26 +147,77 @@ class Filler:
             log.warning("%d heights up to %d were neither seen nor can they be read; they are skipped", count, height)
             self._skipped(count)
 
-    async def _blocks(self, start: int, last: int) -> list[BlockResult]:
-        """Return the blocks of these heights, the last one included."""
-        slots = asyncio.Semaphore(CONCURRENCY)
+    async def _skip(self, gaps: Ledger, missing: range, height: int) -> bool:
+        """Give up many heights, up to this one, if the chain really has the next: any stream or proxy may name any.
 
-        async def read(height: int) -> BlockResult:
-            async with slots:
-                return await self._endpoints.ask("block", BlockResult, height=height)
+        Where that one is pruned, the lowest that is not. Returns whether they were given up.
+        """
+        for _ in range(2):
+            try:
+                block = (await self._read(height + 1)).block
+            except NodeError as error:
+                if not (pruned := PRUNED.search(str(error))) or not height + 1 < int(pruned[1]) <= missing.stop:
+                    log.debug("heights up to %d are not given up: %s", height, error)
+                    return False
+                height = int(pruned[1]) - 1
+                continue
+            if gaps is self._gaps() and _fits(block, gaps):
+                self.give_up(height)
+                return True
+            log.warning("heights up to %d are not given up: the next block is not of this chain's future", height)
+            return False
+        return False
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(read(height)) for height in range(start, last + 1)]
-        except* NodeError as errors:
-            # The error of the lowest height; the others follow from it, or were cancelled.
-            raise next(error for error in _leaves(errors) if isinstance(error, NodeError)) from None
-        return [task.result() for task in tasks]
+    async def _overcome(self, gaps: Ledger, missing: range, height: int, error: NodeError) -> bool:
+        """Give up what is pruned, and a height that nobody could give for too long; return whether it was so."""
+        if pruned := PRUNED.search(str(error)):
+            lowest, batch = int(pruned[1]), missing[:BATCH]
+            if lowest <= batch.stop or not await self._skip(gaps, missing, min(lowest, missing.stop) - 1):
+                self.give_up(min(lowest, batch.stop) - 1)
+            return True
+        now = time.monotonic()
+        if NOT_YET in str(error) or not self._endpoints.all_answered:
+            self._stuck = Stuck()
+            return False
+        if self._stuck.height != height:
+            self._stuck = Stuck(height, 0, now)
+        self._stuck.tries += 1
+        if self._stuck.tries < TRIES or now - self._stuck.since < TRIED_SECONDS:
+            return False
+        log.error("height %d could not be read %d times: %s", height, self._stuck.tries, error)
+        # Who gives no block at all has not this one alone missing.
+        self.give_up(missing[-1] if isinstance(error, MethodNotFound | Forbidden) else height)
+        return True
+
+    async def _blocks(self, heights: range) -> tuple[list[Read], NodeError | None]:
+        """Return the blocks of these heights and of the next, up to the first that failed, and its error."""
+        got: dict[int, Read] = {}
+        errors: dict[int, NodeError] = {}
+        todo = iter(range(heights.start, heights.stop + 1))
+
+        async def read() -> None:
+            for height in todo:
+                try:
+                    got[height] = await self._read(height)
+                except NodeError as error:
+                    errors[height] = error
+                if errors:
+                    return
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(read())
+        end = min(errors, default=heights.stop + 1)
+        return [got[height] for height in range(heights.start, end)], errors.get(end)
+
+    async def _read(self, height: int) -> Read:
+        result, vantage = await self._endpoints.ask_whom("block", BlockResult, height=height)
+        if result.block is None or result.block.header.height != height:
+            raise BadReply(f"block {height} came without its header; is the node sound?")
+        return Read(result.block, result.block_id.hash, vantage)
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]
+def _fits(block: Block, gaps: Ledger) -> bool:
+    """Whether a block can be of the chain that was settled so far."""
+    header, at = block.header, block.header.time.timestamp()
+    return header.chain_id == gaps.chain_id and (gaps.settled_time or 0.0) <= at <= time.time() + AHEAD_SECONDS

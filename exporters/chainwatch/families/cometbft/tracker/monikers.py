@@ -13,6 +13,7 @@ from chainwatch.families.cometbft.names import Member, Names
 from chainwatch.families.cometbft.schema import Int64
 from chainwatch.families.cometbft.sdk.application import Application
 from chainwatch.families.cometbft.tracker.validator_sets import MAX_MEMBERS, PER_PAGE
+from chainwatch.rpc.sentences import printable
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +41,17 @@ async def follow(endpoints: Endpoints, application: Application, names: Names) -
         except NodeError as error:
             log.debug("cannot read what validators call themselves: %s", error)
             pause = FAILED_SECONDS
+        except Exception as error:  # whatever an application may answer: nothing may hang on mere names
+            problem = f"{type(error).__name__}: {printable(str(error))}"
+            log.warning("cannot make out what validators call themselves; is this a Cosmos SDK chain? (%s)", problem)
         await asyncio.sleep(pause)
 
 
 async def _members(endpoints: Endpoints) -> list[Member]:
     members: list[Member] = []
-    total = 1
-    while len(members) < min(total, MAX_MEMBERS):
-        page = await endpoints.ask("validators", _Page, page=len(members) // PER_PAGE + 1, per_page=PER_PAGE)
-        if not page.validators:
-            break
-        total = page.total
+    for number in range(1, MAX_MEMBERS // PER_PAGE + 1):
+        page = await endpoints.ask("validators", _Page, page=number, per_page=PER_PAGE)
         members += page.validators
+        if not page.validators or len(members) >= page.total:
+            break
     return members

@@ -81,6 +81,12 @@ class Pulse:
         """Events were lost: round and step are not known before the next one."""
         self.round = self.step = None
 
+    def fell(self, height: int) -> None:
+        """The node has no block above this one, whatever was believed: where consensus stands is not known."""
+        self.applied, self._stored = min(self.applied, height), height
+        self.height, self.round, self.step, self.height_started = 0, None, None, None
+        self.heard = min(self.heard, height + 1)
+
     def _stands(self, height: int, number: int, step: str, moved: float | None) -> None:
         if height < self.height or (height == self.height and number < (self.round or 0)):
             return  # late

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from prometheus_client import Metric
 
@@ -39,21 +37,20 @@ from chainwatch.families.cometbft.settings import CometbftSettings, endpoints, o
 from chainwatch.families.cometbft.stream import ConsensusStream
 from chainwatch.families.cometbft.tracker import fill
 from chainwatch.families.cometbft.tracker.consensus_state import Standing
+from chainwatch.families.cometbft.tracker.continuity import Continuity, Known
+from chainwatch.families.cometbft.tracker.listening import condition_of, listen
 from chainwatch.families.cometbft.tracker.memory import Memory
 from chainwatch.families.cometbft.tracker.metrics import condition_metrics, round_metrics, set_metrics
-from chainwatch.families.cometbft.tracker.validator_sets import SetReader
+from chainwatch.families.cometbft.tracker.tips import Tips
+from chainwatch.families.cometbft.tracker.validator_sets import GONE, SetReader
 from chainwatch.families.cometbft.tracker.watch import Watch
 
 log = logging.getLogger(__name__)
 
 # Streams tell of a block within milliseconds; one of which they said nothing for so long is read.
 GRACE = 2.0
-# A block that is older when it is told was decided before the node told of it: it reads up on its chain.
-HISTORY = 60.0
 # A look that comes so much later than it was due shows that this process was stopped or starved.
 OVERSLEPT = 5.0
-# No node has the set of this height any more.
-SET_IS_GONE = ("could not find validator set", "lowest height is", "is not available")
 
 
 class Tracker:
@@ -74,15 +71,15 @@ class Tracker:
         # Who is told of each settled height, in order.
         self.observers: list[Callable[[Settled], None]] = []
         self.last_settled: Settled | None = None
-        self._tips: deque[tuple[float, int]] = deque(maxlen=100)
-        # By vantage point: when its stream last told something, and the newest block that it told.
-        self._heard: dict[int, float] = {}
-        self._told: dict[int, int] = {}
+        self._tips = Tips()
+        # When the node first answered; how long nothing may be settled at a first start is counted from there.
+        self._answered: float | None = None
         # Heights up to this one passed while nobody watched.
         self._unwatched: int | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._chain: str | None = None
-        self._memory = Memory(file, self._state)
+        self._continuity = Continuity(nodes.own, self._known)
+        self._memory = Memory(file, self._state, lambda: self.tallies.collect())
         self._begin(self._memory.load())
 
     def _begin(self, state: State | None, chain: str | None = None) -> None:
@@ -95,13 +92,16 @@ class Tracker:
             self._double_sign,
             settled=state.settled if state else 0,
             hash=state.hash if state else "",
+            time=state.time if state else None,
             chain_id=self._chain or "",
             known=state.double_signs if state else (),
             gave_up=self._skipped,
         )
+        self._continuity.unproven = state is not None
         if state:
             self.tallies.restore(state.tallies)
             log.info("going on after height %d of %s", state.settled, state.chain)
+        self._memory.begin()
 
     # What others read
 
@@ -126,6 +126,11 @@ class Tracker:
         return self.watch.standing
 
     @property
+    def standing_set(self) -> ValidatorSet | None:
+        """Who votes in the height that stands, else the set of the last settled height, be it before a restart."""
+        return self.watch.members or self.tallies.set
+
+    @property
     def target_spacing(self) -> float | None:
         """Seconds between blocks: the setting, else the median of the last ones; None before there are any."""
         return self.watch.spacing
@@ -148,7 +153,7 @@ class Tracker:
 
     def collect(self) -> Iterable[Metric]:
         """Everything that was counted, the streams, and how the chain stands."""
-        yield from self.tallies.collect()
+        yield from self._memory.show()
         counters = self.ledger.counters
         yield from VOTE_DUPLICATES.sample(counters.duplicates)
         yield from VOTE_LATE.sample(counters.late)
@@ -174,28 +179,39 @@ class Tracker:
         """From now on the watched node is another one, maybe of another chain: its next status tells."""
         self.watch.forget()
         self.interrupted(OWN_NODE)
-        self._tips.clear()
-        self._unwatched = None
+        self._forget_looks()
+
+    def _forget_looks(self) -> None:
+        self._tips = Tips()
+        self._continuity.forget()
+        self._unwatched = self._answered = None
 
     # What the streams tell
 
     def event(self, event: Event, seen: float, vantage: int) -> None:
         """Take an event of a stream."""
         self.ledger.take(event, seen, vantage)
-        self._heard[vantage] = time.monotonic()
+        self._tips.heard(vantage, time.monotonic())
         if vantage == OWN_NODE:
             self.watch.take(event, seen)
         if isinstance(event, NewBlock):
-            self._told[vantage] = event.block.header.height
-            if vantage != OWN_NODE and vantage not in self.ledger.foreign:
-                self.watch.vantage_heights[vantage] = event.block.header.height
+            height = event.block.header.height
+            if event.block.header.chain_id == self.ledger.chain_id and self._can_be(height):
+                self._tips.told(vantage, height)
+                if vantage != OWN_NODE:
+                    self.watch.vantage_heights[vantage] = height
             self._sets.wake()
             self._note_reorgs()
+
+    def _can_be(self, height: int) -> bool:
+        """Whether the chain can have come to this height; before the node answered, any may be."""
+        reach = self.watch.tip.reach(time.time())
+        return height > 0 and (not reach or height <= max(reach, self.ledger.settled + self._settings.tracker.max_fill))
 
     def interrupted(self, vantage: int) -> None:
         """Events of a stream may be lost."""
         self.ledger.interrupted(vantage)
-        self._told.pop(vantage, None)
+        self._tips.interrupted(vantage)
         if vantage == OWN_NODE:
             self.watch.interrupted(time.time())
         else:
@@ -214,22 +230,11 @@ class Tracker:
 
     def _settle(self, settled: Settled) -> None:
         self.last_settled = settled
-        self.tallies.count(settled, self._condition_of(settled))
+        own_stream = self.streams[OWN_NODE].health
+        self.tallies.count(settled, condition_of(settled, self.watch, own_stream.is_open))
         self._memory.changed = True
         for observe in self.observers:
             observe(settled)
-
-    def _condition_of(self, settled: Settled) -> NodeCondition:
-        """How the watched node was while the height was decided, which is not before the time in its header."""
-        seen, start = settled.seen, settled.block.time
-        end = start + self.watch.patience
-        if seen and seen.opened < start + HISTORY:
-            start, end = seen.opened, seen.committed_seen or max(seen.opened + self.watch.patience, end)
-        condition = self.watch.conditions.during(start, end)
-        if seen and seen.ended_by and OWN_NODE not in seen.ended_by and self.streams[OWN_NODE].health.is_open:
-            # The others have told of this block and of the next one. It hangs, though nobody has asked it since.
-            return replace(condition, answering=False)
-        return condition
 
     def _double_sign(self, found: DoubleSign) -> None:
         self.tallies.double_sign(found)
@@ -242,18 +247,15 @@ class Tracker:
     # Filling
 
     def _to_fill(self) -> fill.State:
-        tip = max((tip for at, tip in self._tips if at <= time.time() - GRACE), default=0)
-        # A stream tells in order: what is above its newest block may still come, as long as it tells anything.
-        quiet = time.monotonic() - GRACE
-        telling = [block for vantage, block in self._told.items() if self._heard[vantage] > quiet]
-        return fill.State(min(tip, max(telling, default=tip)), self.watch.catching_up)
+        tip = 0 if self._continuity.in_doubt else self._tips.to_tell(time.monotonic(), GRACE)
+        return fill.State(tip, self.watch.catching_up)
 
     def _reason(self, height: int) -> FillReason:
         unwatched = self._unwatched is None or height <= self._unwatched
         return FillReason.EXPORTER if unwatched else FillReason.NODE
 
     def _set_failed(self, height: int, error: NodeError) -> None:
-        if any(text in str(error) for text in SET_IS_GONE):
+        if GONE.search(str(error)):
             self._filler.give_up(height)
 
     # Following
@@ -288,10 +290,12 @@ class Tracker:
             status = await self.watch.look()
             if status is not None:
                 await self._note(status, overslept)
-            if self._chain is not None and not started and self._tasks is not None:
+            known = self._chain is not None and not self._continuity.in_doubt
+            if known and not started and self._tasks is not None:
                 started = True
                 for vantage, stream in enumerate(self.streams):
-                    self._tasks.create_task(self._read(vantage, stream), name=f"tracker: stream {stream.health.name}")
+                    reading = listen(self._nodes, vantage, stream, self)
+                    self._tasks.create_task(reading, name=f"tracker: stream {stream.health.name}")
             self._note_tip()
             self._sets.wake()
             self._filler.wake()
@@ -299,52 +303,51 @@ class Tracker:
             due = time.monotonic() + pause
             await asyncio.sleep(pause)
 
-    async def _read(self, vantage: int, stream: ConsensusStream) -> None:
-        """Read a stream; a vantage point's once that has named the chain, since another chain's votes prove nothing."""
-        if vantage != OWN_NODE:
-            await self._nodes.found_same_chain(self._nodes.all[vantage])
-        await stream.run()
-
     async def _note(self, status: Status, overslept: bool) -> None:
         """Take what a status says of the chain."""
-        chain, height = status.node_info.network[:50], status.sync_info.latest_block_height
-        if self._chain is not None and chain != self._chain:
-            log.warning("the node is on chain %r, what is remembered belongs to %r: starting clean", chain, self._chain)
+        chain, height = status.node_info.network, status.sync_info.latest_block_height
+        if doubt := await self._continuity.doubt(status):
+            if not self._continuity.ended:
+                log.debug("%s; it is asked again", doubt)
+                return
+            log.warning("%s: starting clean", doubt)
             self._start_clean(chain)
-        elif self._is_older(status):
-            log.warning("chain %r began anew and is at height %d by now: starting clean", chain, height)
-            self._start_clean(chain)
-        self._chain = chain
+        if self._chain is None:
+            self._chain = self.ledger.chain_id = chain
         if self._unwatched is None or overslept:
             self._unwatched = height
+        self._begin_unheard(height)
         if self.watch.tip.interval is None:
             try:
                 await self.watch.learn_spacing(height)
             except NodeError as error:
                 log.debug("cannot read the headers of the last blocks: %s", error)
 
-    def _is_older(self, status: Status) -> bool:
-        """Whether the node's newest block is below one that was settled, yet later: time in a chain only rises."""
-        settled, sync = self.last_settled, status.sync_info
-        return (
-            settled is not None
-            and sync.latest_block_time is not None
-            and 0 < sync.latest_block_height < settled.block.height
-            and sync.latest_block_time.timestamp() > settled.block.time
-        )
+    def _begin_unheard(self, height: int) -> None:
+        """Let heights be read where none was ever settled, and no stream tells any."""
+        now = time.monotonic()
+        self._answered = self._answered or now
+        if not self.ledger.settled and height > 1 and now - self._answered > GRACE + self.watch.patience:
+            log.warning(
+                "no stream tells of blocks: they are read from height %d on; see stream_* in the metrics", height
+            )
+            self.ledger.begin(height - 1)
+
+    def _known(self) -> Known:
+        ledger = self.ledger
+        return Known(self._chain, ledger.settled, ledger.settled_hash, ledger.settled_time)
 
     def _start_clean(self, chain: str) -> None:
         self._begin(None, chain)
         self.watch.forget()
         self._sets.forget()
-        self._tips.clear()
-        self._unwatched = None
+        self._forget_looks()
         self.last_settled = None
         self._reorgs = 0
 
     def _note_tip(self) -> None:
         tip = max([self.watch.tip.height, *self.watch.vantage_heights.values()])
-        self._tips.append((time.time(), tip))
+        self._tips.looked(time.monotonic(), tip)
 
     def _state(self) -> State | None:
         """What is to survive a restart.
@@ -358,6 +361,7 @@ class Tracker:
             chain=self._chain,
             settled=ledger.settled,
             hash=ledger.settled_hash,
+            time=ledger.settled_time,
             tallies=self.tallies.save(),
             double_signs=ledger.known_double_signs,
         )

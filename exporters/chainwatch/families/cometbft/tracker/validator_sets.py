@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 
 from chainwatch.errors import BadReply, NodeError
 from chainwatch.families.cometbft.client import Endpoints
 from chainwatch.families.cometbft.consensus.model import Validator, ValidatorSet
 from chainwatch.families.cometbft.schema import ValidatorsPage
+from chainwatch.families.cometbft.tracker.fill import PRUNED
 
 log = logging.getLogger(__name__)
 
@@ -18,27 +20,33 @@ PER_PAGE = 100
 # No chain has more; a node that says so is broken.
 MAX_MEMBERS = 10_000
 PAUSE, MAX_PAUSE = 0.5, 15.0
+# No node has the set of this height any more.
+GONE = re.compile(f"could not find validator set|{PRUNED.pattern}", re.ASCII)
+# Sets read at a time; one of the node's four connections stays free for /status.
+AT_A_TIME = 3
 
 
 async def read_set(endpoints: Endpoints, height: int) -> tuple[Validator, ...]:
     """Return the members of a height's set in index order, from /validators. Raises `NodeError`."""
-    members: list[Validator] = []
-    total = 1
-    while len(members) < total:
-        page = await endpoints.ask(
-            "validators", ValidatorsPage, height=height, page=len(members) // PER_PAGE + 1, per_page=PER_PAGE
+
+    async def page(number: int) -> ValidatorsPage:
+        return await endpoints.ask("validators", ValidatorsPage, height=height, page=number, per_page=PER_PAGE)
+
+    first = await page(1)
+    total = first.total
+    if not 0 < total <= MAX_MEMBERS:
+        raise BadReply(f"validators of height {height}: {total} members; is the node sound?")
+    others = await asyncio.gather(*map(page, range(2, -(-total // PER_PAGE) + 1)))
+    pages = [first, *others]
+    members = tuple(member for page in pages for member in page.members())
+    if any(page.block_height != height or page.total != total for page in pages) or len(members) != total:
+        raise BadReply(
+            f"validators of height {height}: got {len(members)} of {total} members, on pages of heights "
+            f"{sorted({page.block_height for page in pages})} that count {sorted({page.total for page in pages})}"
         )
-        if members and page.total != total:
-            raise BadReply(f"validators of height {height}: {page.total} members on one page, {total} on another")
-        total = page.total
-        members += page.members()
-        if page.block_height != height or not page.validators or not len(members) <= total <= MAX_MEMBERS:
-            raise BadReply(
-                f"validators of height {height}: got {len(members)} of {total} members, of height {page.block_height}"
-            )
     if len({member.address for member in members}) != total:
         raise BadReply(f"validators of height {height}: the same address twice; is the node sound?")
-    return tuple(members)
+    return members
 
 
 class SetReader:
@@ -71,7 +79,10 @@ class SetReader:
         self, wanted: Callable[[], Mapping[str, int]], learn: Callable[[ValidatorSet], None],
         failed: Callable[[int, NodeError], None],
     ) -> None:  # fmt: skip
-        """Read what `wanted` names (a hash, and a height that has it), until cancelled; `failed` is told of errors."""
+        """Read what `wanted` names (a hash, and a height that has it), until cancelled.
+
+        `failed` is told of the error of the oldest one.
+        """
         pause = PAUSE
         while True:
             self._news.clear()
@@ -79,16 +90,27 @@ class SetReader:
                 pause = PAUSE
                 await self._news.wait()
                 continue
-            # The hash is taken from a header: that the members belong to it shows in the commit's addresses.
-            name, height = min(named.items(), key=lambda item: item[1])
-            try:
-                learn(ValidatorSet(name, await read_set(self._endpoints, height)))
+            # On large chains the set changes at nearly every block, each in a block's time.
+            oldest = sorted(named.items(), key=lambda item: item[1])[:AT_A_TIME]
+            errors = await asyncio.gather(*(self._read(*item, learn) for item in oldest))
+            if errors[0] is None:
                 pause = PAUSE
-            except NodeError as error:
-                log.log(
-                    logging.WARNING if pause == PAUSE else logging.DEBUG,
-                    "cannot read the validator set of height %d, and try again: %s", height, error,
-                )  # fmt: skip
-                failed(height, error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_PAUSE)
+                continue
+            height, error = oldest[0][1], errors[0]
+            log.log(
+                logging.WARNING if pause == PAUSE else logging.DEBUG,
+                "cannot read the validator set of height %d, and try again: %s", height, error,
+            )  # fmt: skip
+            failed(height, error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE)
+
+    async def _read(self, name: str, height: int, learn: Callable[[ValidatorSet], None]) -> NodeError | None:
+        """Read one set; return what went wrong."""
+        # The hash is taken from a header: that the members belong to it shows in the commit's addresses.
+        try:
+            members = await read_set(self._endpoints, height)
+        except NodeError as error:
+            return error
+        learn(ValidatorSet(name, members))
+        return None

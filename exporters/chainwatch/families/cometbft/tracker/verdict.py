@@ -6,13 +6,14 @@ nothing here asks or waits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from chainwatch.families.cometbft.consensus.model import Condition, ValidatorSet, Verdict
 from chainwatch.families.cometbft.tracker.consensus_state import Standing
-from chainwatch.families.cometbft.tracker.pulse import Pulse
+from chainwatch.families.cometbft.tracker.pulse import BEGINNING, Pulse
 
 # A block that is stored and not applied for so long is not merely large. Applying may take seconds.
 APPLYING = 3.0
@@ -81,34 +82,43 @@ class Judge:
                 self._set(Condition.UNKNOWN, look.at)
         elif answer.catching_up:
             self._set(Condition.SYNCING, look.at)
-        elif self._is_behind(answer.height, look.others, patience, now) and not self._failed(look, now):
+        elif self._is_behind(look, answer, pulse, patience, now) and not self._failed(look, now):
             self._set(Condition.BEHIND, now, look.standing)
         elif now - pulse.moved <= patience:
             self._moving(pulse, now)
         else:
-            self._silent(answer, look, pulse, now)
+            self._silent(answer, look, pulse, patience, now)
         return self.verdict
 
-    def _is_behind(self, height: int, others: int, patience: float, now: float) -> bool:
-        """Whether the node has not reached by now where others were a while ago."""
-        if self._target is not None and height >= self._target[0]:
+    def _is_behind(self, look: Look, answer: Answer, pulse: Pulse, patience: float, now: float) -> bool:
+        """Whether the node has not reached by now where others were a while ago, or stands still while they go on."""
+        if self._target is not None and answer.height >= self._target[0]:
             self._target = None
-        if self._target is None and others >= height + AHEAD:
-            self._target = others, now
-        return self._target is not None and now - self._target[1] >= patience
+        if self._target is None and look.others >= answer.height + AHEAD:
+            self._target = look.others, now
+        if self._target is None:
+            return False
+        # A node that waits for a transaction may have slept for an hour when the others bring two blocks at once.
+        stands = pulse.step not in BEGINNING and now - pulse.moved >= patience
+        return stands or now - self._target[1] >= patience
 
     def _moving(self, pulse: Pulse, now: float) -> None:
         if pulse.alive:
             self._set(Condition.MANY_ROUNDS if (pulse.round or 0) >= MANY else Condition.RUNNING, now)
 
-    def _silent(self, answer: Answer, look: Look, pulse: Pulse, now: float) -> None:
+    def _silent(self, answer: Answer, look: Look, pulse: Pulse, patience: float, now: float) -> None:
         standing, since = look.standing, pulse.moved
         votes = standing.awaited if standing else None
+        # Before the first block a node waits for genesis time, for days.
+        longest = PROPOSING + patience if answer.height else math.inf
         if self._not_applied(look, now):
             if self._failed(look, now):
                 self._set(Condition.CONSENSUS_FAILURE, since, standing)
-        elif standing is not None and _waits(standing, now, now - since):
+        elif standing is not None and _waits(standing, now, now - since, longest):
             self._set(Condition.MANY_ROUNDS if standing.round >= MANY else Condition.RUNNING, now)
+        elif look.others > answer.height:
+            # The chain went on without this node, whose own votes prove nothing: it is behind, or is so in a moment.
+            self._set(Condition.UNKNOWN, since)
         elif votes is None:
             # Not asked, refused or not readable: nothing can be told, save that what halted is still silent.
             if self.verdict.condition not in HALTED:
@@ -159,10 +169,10 @@ class Judge:
         )
 
 
-def _waits(standing: Standing, now: float, silence: float) -> bool:
+def _waits(standing: Standing, now: float, silence: float, longest: float) -> bool:
     """Whether silence is what the step is for."""
-    if standing.step == "NewHeight":  # until timeout_commit is over, or genesis time has come
-        return standing.started is None or now < standing.started + PROPOSING
+    if standing.step == "NewHeight":  # until timeout_commit is over, or genesis time has come, by the node's own clock
+        return silence < longest and (standing.started is None or now < standing.started + PROPOSING)
     if standing.step == "NewRound":  # a node that makes no empty blocks waits for a transaction
         return True
     return standing.step == "Propose" and silence < PROPOSING

@@ -35,7 +35,9 @@ class Misses:
 class History:
     """Takes each settled height once, in order; starts empty with the exporter. Bounded by the set's size."""
 
-    def __init__(self) -> None:
+    def __init__(self, settled: int = 0, missed: Mapping[str, int] | None = None) -> None:
+        """`missed`: heights in a row up to `settled`, the last one before a restart, that each missed, by address."""
+        self._before: tuple[int, Mapping[str, int]] = settled, missed or {}  # for the next height
         self.rows: deque[Row] = deque(maxlen=HEIGHTS)
         self.misses: Mapping[str, Misses] = {}  # by address, of those absent in the newest height
 
@@ -51,8 +53,11 @@ class History:
         self.rows.append(
             Row(height, settled.round, settled.how.value, absent, tuple(nil), seen, self._interval(height, seen))
         )
-        first = Misses(0, settled.block.time)
-        before = {address: self.misses.get(address, first) for address in absent}
+        (last, missed), self._before = self._before, (0, {})
+        known = missed if height == last + 1 else {}
+        before = {
+            address: self.misses.get(address) or Misses(known.get(address, 0), settled.block.time) for address in absent
+        }
         self.misses = {address: Misses(misses.count + 1, misses.since) for address, misses in before.items()}
 
     def _interval(self, height: int, seen: float | None) -> float | None:

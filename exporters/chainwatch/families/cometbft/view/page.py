@@ -42,11 +42,11 @@ TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 class LiveView:
     """What an exporter has of the live view: it hands over each settled height, and gets the routes.
 
-    `naming` gives the name of an address, or None.
+    `naming` gives the name of an address, or None; `history` is what is remembered from before a restart.
     """
 
-    def __init__(self, watched: Watched, naming: Naming) -> None:
-        self._history = History()
+    def __init__(self, watched: Watched, naming: Naming, history: History | None = None) -> None:
+        self._history = history or History()
         self._feed = Feed(lambda: take(watched, self._history, naming, time.time()))
 
     def count(self, settled: Settled) -> None:

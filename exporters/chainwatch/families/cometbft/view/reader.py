@@ -18,6 +18,7 @@ from chainwatch.families.cometbft.settings import CometbftSettings, Top
 from chainwatch.families.cometbft.view.document import VERSION, Snapshot
 from chainwatch.families.cometbft.view.feed import HEARTBEAT_SECONDS
 from chainwatch.rpc.login import basic
+from chainwatch.rpc.settings import origin
 
 PATH = "/api/v1/consensus"
 # A document of 10,000 validators with long names is smaller.
@@ -54,7 +55,7 @@ def _checked(text: str) -> URL:
     if url.user or url.password or (not url.host and "@" in text):
         raise ConfigError("top.url", "contains a user or password", "them in top.user and top.password_file")
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("top.url", f"{text!r} is no address of an exporter", expected)
+        raise ConfigError("top.url", f"{origin(text)!r} is no address of an exporter", expected)
     return url.with_query(None).with_fragment(None)
 
 

@@ -62,6 +62,10 @@ class Watched(Protocol):
         """The last /consensus_state; None while the chain runs."""
 
     @property
+    def standing_set(self) -> ValidatorSet | None:
+        """Who decides the standing height, as a node told, else the set of the last height before a restart."""
+
+    @property
     def names(self) -> Collection[str]:
         """Addresses of one's own validators."""
 
@@ -98,7 +102,9 @@ class _Moment:
         self._history = history
         self._naming = naming
         self._verdict = watched.verdict
-        self._members = watched.ledger.set if watched.ledger.set and watched.ledger.set.power > 0 else None
+        # Nothing settles in a halt: the ledger of an exporter that started in one knows no set.
+        members = watched.ledger.set or watched.standing_set
+        self._members = members if members and members.power > 0 else None
         self._standing, self._current = _newest(watched.standing, watched.ledger.current)
         self._round = _present_round(self._standing, self._current)
         self._step = self._standing.step if self._standing else _step(self._seen(self._round))
@@ -121,7 +127,7 @@ class _Moment:
         return document.Snapshot(
             version=document.VERSION,
             time=now,
-            chain=self._watched.chain_id,
+            chain=clean(self._watched.chain_id),
             node=self._node(),
             height=standing.height if standing else current.number if current else None,
             started=current.opened if current else standing.started if standing else None,
