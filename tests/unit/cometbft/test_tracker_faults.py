@@ -299,7 +299,7 @@ async def test_sets_that_change_with_each_block_are_read_several_at_a_time_and_t
         node.height = 17
         await watch.until_settled(16)
         assert watch.heights == list(range(11, 17))
-        assert most >= 3
+        assert most >= (4 if per_page == 1 else 3)  # the client asks four at a time
 
 
 async def test_a_proxy_that_is_not_available_is_no_set_that_is_gone(node: LivingChain) -> None:
@@ -459,7 +459,7 @@ class Disk:
 
 def test_counters_are_shown_once_they_are_written_or_the_disk_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     now, count, disk = 0.0, 0, Disk()
-    monkeypatch.setattr(memory.time, "monotonic", lambda: now)
+    monkeypatch.setattr("chainwatch.families.cometbft.tracker.memory.time.monotonic", lambda: now)
     kept = memory.Memory(cast(Any, disk), lambda: cast(Any, "state"), lambda: cast(Any, [count]))
     kept.begin()
     count, kept.changed = 1, True
@@ -476,7 +476,7 @@ def test_counters_are_shown_once_they_are_written_or_the_disk_is_too_slow(monkey
     assert list(kept.show()) == [1]
     now += 2 * memory.SAVE_SECONDS
     assert list(kept.show()) == [3]
-    disk.written = True  # an older page does not come after it
+    disk.written, kept.changed = True, False  # an older page does not come after it
     assert list(kept.show()) == [3]
 
 

@@ -100,7 +100,7 @@ async def test_while_a_disk_hangs_nobody_waits_and_then_the_newest_state_wins(
             await asyncio.sleep(0.005)
         assert disk.at_once == 1
         disk.released.set()
-        await until(lambda: path.exists() and content_of(path) == Content(19))
+        await until(lambda: file.written and content_of(path) == Content(19))
 
     assert disk.writes == 4  # the first and the last state, each with its folder
 
