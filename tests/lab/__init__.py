@@ -36,7 +36,7 @@ A program that is not installed raises PeerMissingError, whose text says what to
 from tests.lab.alertmanager import Alertmanager
 from tests.lab.bitcoinsv import BitcoinSV
 from tests.lab.cometbft import CometbftNode, CometbftRpcError
-from tests.lab.cometbftnet import BRISK, FAST, STEADY, CometbftNet
+from tests.lab.cometbftnet import BRISK, FAST, FATAL, STEADY, CometbftNet
 from tests.lab.exporter import Exporter, Watched
 from tests.lab.litecoind import Litecoind
 from tests.lab.node import Node, RpcUser, join, part, same_tip
@@ -53,6 +53,7 @@ from tests.lab.zmqrelay import ZmqRelay
 __all__ = [
     "BRISK",
     "FAST",
+    "FATAL",
     "NOT_ANSWERING",
     "STEADY",
     "Alertmanager",

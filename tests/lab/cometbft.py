@@ -141,7 +141,7 @@ class CometbftNode:
 
     # RPC
 
-    def rpc(self, method: str, *, timeout: float = 15, **params: str | int | bool) -> Any:
+    def rpc(self, method: str, *, timeout: float = 15, **params: str | int | bool | list[str]) -> Any:
         """The `result` of a call. Raises CometbftRpcError with the node's text, or one of web.NOT_ANSWERING."""
         # Whole numbers travel as text: the node refuses others.
         sent = {key: str(value) if type(value) is int else value for key, value in params.items()}

@@ -57,6 +57,14 @@ _IMPATIENT: Settings = {
     "consensus.timeout_prevote": "1m",
 }
 
+FATAL: Settings = {
+    "consensus.timeout_propose": "1ms",
+    "consensus.timeout_propose_delta": "1ms",
+    "consensus.timeout_prevote": "1ms",
+    "consensus.timeout_prevote_delta": "1ms",
+}
+"""For a copy of a validator: it votes nil both times, and the chain dies of the two pieces of evidence."""
+
 _CONFLICT = "conflicting votes from validator"
 
 FLAGS: Mapping[int, str] = {1: "absent", 2: "block", 3: "nil"}
@@ -67,7 +75,8 @@ class CometbftNet:
     """A chain. `with` starts all nodes but `late` ones, and stops all at the end, whoever started them.
 
     `validators` are `node0`, `node1`, ... with `powers` (10 each unless told), `full_nodes` the next numbers. `late`
-    are names of nodes that the caller starts. A tx is `key=value`.
+    are names of nodes that the caller starts. `absent` more members with a power of 1 have no node at all. A tx is
+    `key=value`.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class CometbftNet:
         powers: Sequence[int] = (),
         settings: Settings = STEADY,
         late: Collection[str] = (),
+        absent: int = 0,
     ) -> None:
         self.folder = folder
         self.chain_id = chain_id
@@ -89,17 +99,29 @@ class CometbftNet:
         count = validators + full_nodes
         hosts = [part for _ in range(count) for part in ("--hostname", "127.0.0.1")]
         cometbft("testnet", "--v", str(validators), "--n", str(full_nodes), "--o", str(folder), *hosts)
-        self._write_genesis(count, powers or [10] * validators)
+        self._write_genesis(count, powers or [10] * validators, self._absent(absent))
         nodes = [CometbftNode(folder / f"node{i}", f"node{i}", settings) for i in range(count)]
         self.validators, self.full_nodes = nodes[:validators], nodes[validators:]
         self._acquaint(nodes)
 
-    def _write_genesis(self, count: int, powers: Sequence[int]) -> None:
+    def _absent(self, count: int) -> list[dict[str, Any]]:
+        """So many members of a genesis, whose keys nobody keeps."""
+        if not count:
+            return []
+        folder = self.folder / "absent"
+        hosts = [part for _ in range(count) for part in ("--hostname", "127.0.0.1")]
+        cometbft("testnet", "--v", str(count), "--n", "0", "--o", str(folder), *hosts)
+        members = json.loads((folder / "node0" / "config" / "genesis.json").read_text())["validators"]
+        shutil.rmtree(folder)
+        return [{**member, "name": f"absent{i}"} for i, member in enumerate(members)]
+
+    def _write_genesis(self, count: int, powers: Sequence[int], absent: Sequence[dict[str, Any]]) -> None:
         """Our chain id and powers instead of random and 1, the same for all."""
         genesis = json.loads((self.folder / "node0" / "config" / "genesis.json").read_text())
         genesis["chain_id"] = self.chain_id
         for member, power in zip(genesis["validators"], powers, strict=True):
             member["power"] = str(power)
+        genesis["validators"] += absent
         for i in range(count):
             (self.folder / f"node{i}" / "config" / "genesis.json").write_text(json.dumps(genesis))
 
@@ -108,6 +130,13 @@ class CometbftNet:
         addresses = {node.name: f"{node.node_id}@{node.p2p_address}" for node in nodes}
         for node in nodes:
             node.peers = [address for name, address in addresses.items() if name != node.name]
+
+    def hide(self, node: CometbftNode, behind: CometbftNode) -> None:
+        """Have a node know nobody but another one, and nobody else know it. Before the start."""
+        node.peers = [peer for peer in node.peers if peer.endswith(f"@{behind.p2p_address}")]
+        for other in self.nodes:
+            if other not in (node, behind):
+                other.peers = [peer for peer in other.peers if not peer.endswith(f"@{node.p2p_address}")]
 
     @property
     def nodes(self) -> list[CometbftNode]:
@@ -229,6 +258,11 @@ class CometbftNet:
 
         It joins after some seconds. End it as soon as there is evidence, or there will be more.
         """
+        with self.copy(validator, _IMPATIENT) as copy:
+            yield copy
+
+    def copy(self, validator: CometbftNode, settings: Settings) -> CometbftNode:
+        """A second node with a validator's key and settings of its own, which does not run yet."""
         self._copies += 1
         home = self.folder / f"{validator.name}-copy{self._copies}"
         (home / "data").mkdir(parents=True)
@@ -236,10 +270,9 @@ class CometbftNet:
         (home / "config" / "node_key.json").unlink()
         cometbft("gen-node-key", "--home", str(home))
         (home / "data" / "priv_validator_state.json").write_text('{"height": "0", "round": 0, "step": 0}')
-        copy = CometbftNode(home, home.name, {**self._settings, **_IMPATIENT})
+        copy = CometbftNode(home, home.name, {**self._settings, **settings})
         copy.peers = validator.peers
-        with copy:
-            yield copy
+        return copy
 
     def double_sign(self, validator: CometbftNode, timeout: float = 60) -> int:
         """Have a validator sign twice by a duplicated key; return the height of the block that holds the evidence.

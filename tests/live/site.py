@@ -131,9 +131,10 @@ class Site:
         except LabError as error:
             raise LabError(f"{error}\nPrometheus has {self.alerts(alertname) or 'no such alert'}") from None
 
-    def told(self, instance: str, severity: str | None = None) -> set[str]:
-        """Names of the alerts that a person was told of as firing for an instance, so far."""
-        wanted = {"instance": instance, **({"severity": severity} if severity else {})}
+    def told(self, instance: str | None = None, severity: str | None = None, **labels: str) -> set[str]:
+        """Names of the alerts that a person was told of as firing for an instance, or with these labels, so far."""
+        given = {"instance": instance, "severity": severity, **labels}
+        wanted = {name: value for name, value in given.items() if value}
         notices = list(self.webhook.notices)
         return {n.alertname for n in notices if n.status == "firing" and wanted.items() <= n.labels.items()}
 
@@ -150,6 +151,16 @@ class Site:
         """Alerts of this name that Prometheus holds now, also those that still wait for their `for`."""
         wanted = {"alertname": alertname, **labels}
         return [alert for alert in self.prometheus.alerts() if wanted.items() <= alert["labels"].items()]
+
+    def firing(self, alertname: str, **labels: str) -> dict[str, Any]:
+        """Wait until Prometheus says that an alert fires: for one that is inhibited, or told to nobody."""
+        return wait_until(
+            lambda: next((one for one in self.alerts(alertname, **labels) if one["state"] == "firing"), None),
+            f"{alertname} {labels} to fire",
+            timeout=PATIENCE,
+            interval=0.2,
+            describe=lambda: f"Prometheus has {self.alerts(alertname) or 'no such alert'}",
+        )
 
     def evaluated(self) -> None:
         """Wait until every exporter has been scraped anew, and every rule evaluated after that."""

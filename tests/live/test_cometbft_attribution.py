@@ -1,6 +1,6 @@
 """Whose fault a missed precommit is: each cause brought about on a net of its own, at the same time.
 
-The cause `unknown` needs no net: heights that nobody watched have it (test_cometbft_truth).
+Heights that nobody watched have the cause `unknown`: see test_cometbft_truth.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Case:
             with frozen(*self.frozen):
                 self.net.wait_blocks(MISSED + 1, timeout=60)
             back = self.net.wait_blocks(4)
+            wait_until(self.signs_again, "our validator's next vote to be counted")
         else:
             wait_until(
                 lambda: self.causes(self.exporter.page()).get("proposer", 0) >= 2, "votes to be left out", timeout=60
@@ -46,6 +47,12 @@ class Case:
         self.exporter.wait_value("chainwatch_syncing", 0)
         wait_until(lambda: self.exporter.page().value("chainwatch_tip_height") >= back, "the exporter to be up to date")
         self.page = self.exporter.page()
+
+    def signs_again(self) -> bool:
+        """Whether a vote has been counted after all that were missed: heights are counted in order."""
+        page, ours = self.exporter.page(), self.ours.address
+        missed = page.value("cometbft_validator_missed_total", validator=ours, rule="sdk")
+        return missed > 0 and page.value("cometbft_validator_consecutive_missed", validator=ours) == 0
 
     def causes(self, page: Page) -> dict[str, float]:
         """Blocks missed, by cause, without those of which there are none."""
@@ -140,4 +147,5 @@ def test_the_rounds_that_our_frozen_validator_should_have_led_are_counted_as_its
     assert case.page is not None
     failed = case.page.value("cometbft_validator_proposals_total", validator=case.ours.address, result="failed")
     assert failed >= 1
-    assert case.page.value("cometbft_round_failures_total", whose="own", reason="no_proposal") == failed
+    assert sum(case.page.samples("cometbft_round_failures_total", whose="own").values()) == failed
+    assert case.page.value("cometbft_round_failures_total", whose="own", reason="no_proposal") >= 1

@@ -1,8 +1,9 @@
 """From what happens to a CometBFT chain or to our validator on it to a page, on four nets at the same time.
 
-`silent`: our validator freezes and thaws, then two others do, and the chain halts. `twice`: our validator's key runs
-in two processes. `set`: our validator leaves the set and comes back, another one gains power, a third votes nil to
-whatever is proposed. `hung`: the watched node freezes, and nothing else.
+`silent`: our validator freezes and thaws, then two others do, and the chain halts; an exporter starts then. `twice`:
+our validator's key runs in two processes, and it loses half of its power. `set`: our validator leaves the set and comes
+back, the full node joins and leaves, another one gains power, a third votes nil to whatever is proposed. `hung`: the
+watched node freezes, and nothing else.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from tests.live.site import Site, running
 
 OURS = {"silent": 3, "twice": 0, "set": 2, "hung": 3}  # number of our validator
 MUST = {
-    "silent": {"CometbftValidatorMissing", "CometbftChainHalted"},
+    "silent": {"CometbftValidatorMissing", "CometbftValidatorSignerSilent", "CometbftChainHalted"},
     "twice": {"CometbftDoubleSignOwn"},
     "set": {"CometbftValidatorNotInSet"},
     "hung": {"ChainwatchNodeHanging"},
 }
 # Of the same trouble, and as urgent.
 MAY = {
-    "silent": {"CometbftValidatorSignerSilent", "CometbftPowerMissingCritical"},
+    "silent": {"CometbftPowerMissingCritical"},
     "twice": set(),
     "set": set(),
     "hung": set(),
@@ -39,9 +40,10 @@ class World:
     """The nets, an exporter at the full node of each, and the site around them."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.nets = {name: CometbftNet(folder / name, chain_id=name) for name in OURS}
         self.nets["set"].validators[3].settings["consensus.timeout_propose"] = "1ms"
-        self.exporters = {name: self._exporter(folder, name) for name in OURS}
+        self.exporters = {name: self._exporter(name) for name in OURS}
         self.site = Site(folder / "servers", list(self.exporters.values()), job="cometbft")
         self.documents: dict[str, Any] = {}  # of the live view, while the chain stood and while the node hung
         self.began: dict[str, float] = {}
@@ -50,19 +52,13 @@ class World:
         """Our validator."""
         return self.nets[name].validators[OURS[name]]
 
-    def _exporter(self, folder: Path, name: str) -> Exporter:
+    def _exporter(self, name: str, who: str = "first") -> Exporter:
         settings = {"validators.own": f"{self.ours(name).address}=ours"}
-        return Exporter(folder / f"exporter-{name}", self.nets[name].full, settings=settings)
+        return Exporter(self.folder / f"exporter-{name}-{who}", self.nets[name].full, settings=settings)
 
-    def consensus(self, name: str) -> Any:
+    def consensus(self, exporter: Exporter) -> Any:
         """The live view's document."""
-        return web.get_json(f"{self.exporters[name].url}/api/v1/consensus")
-
-    def told(self, chain: str, severity: str) -> set[str]:
-        """Alerts of a chain that a person was told of."""
-        notices = list(self.site.webhook.notices)
-        wanted = {"chain": chain, "severity": severity}
-        return {n.alertname for n in notices if n.status == "firing" and wanted.items() <= n.labels.items()}
+        return web.get_json(f"{exporter.url}/api/v1/consensus")
 
     def silent(self) -> None:
         """Our validator, then half of the power."""
@@ -70,24 +66,33 @@ class World:
         with frozen(self.ours("silent")):
             self.site.page("CometbftValidatorMissing", chain="silent")
         self.site.resolved("CometbftValidatorMissing", chain="silent")
+        self.site.page("CometbftValidatorSignerSilent", chain="silent")
         self.began["halt"] = time.time()
         with frozen(*net.validators[:2]):
             self.site.page("CometbftChainHalted", chain="silent")
-            self.documents["halt"] = self.consensus("silent")
+            self.documents["halt"] = self.consensus(self.exporters["silent"])
+            with self._exporter("silent", "late") as late:
+                late.wait_value("cometbft_chain_condition", 1, condition="no_quorum")
+                self.documents["late"] = self.consensus(late)
         self.site.resolved("CometbftChainHalted", chain="silent")
 
     def twice(self) -> None:
-        """Our key in two processes."""
+        """Our key in two processes; delegators leave."""
         self.nets["twice"].double_sign(self.ours("twice"))
         self.site.page("CometbftDoubleSignOwn", chain="twice")
+        self.nets["twice"].set_power(self.ours("twice"), 5)
+        self.site.firing("CometbftValidatorPowerChanged", chain="twice")
+        self.site.page("CometbftValidatorPowerLost", chain="twice")
 
     def set(self) -> None:
         """Out, a change elsewhere, in again."""
         net = self.nets["set"]
         net.set_power(self.ours("set"), 0)
         self.site.page("CometbftValidatorNotInSet", chain="set")
-        net.set_power(net.validators[1], 12)
+        for member, power in ((net.full, 1), (net.validators[1], 12), (net.full, 0)):
+            net.set_power(member, power)
         net.wait_height(net.set_power(self.ours("set"), 10) + 4)
+        self.site.page("CometbftValidatorSetChurn", chain="set")
         self.site.resolved("CometbftValidatorNotInSet", chain="set")
 
     def hung(self) -> None:
@@ -95,7 +100,7 @@ class World:
         net = self.nets["hung"]
         with frozen(net.full):
             self.site.page("ChainwatchNodeHanging", self.exporters["hung"].address)
-            self.documents["hung"] = self.consensus("hung")
+            self.documents["hung"] = self.consensus(self.exporters["hung"])
         net.full.wait_height(net.validators[0].height)
         self.site.resolved("ChainwatchNodeHanging", self.exporters["hung"].address)
 
@@ -120,7 +125,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.mark.parametrize("chain", OURS)
 def test_people_are_woken_for_what_happened_and_for_nothing_else(world: World, chain: str) -> None:
-    woken = world.told(chain, "critical")
+    woken = world.site.told(chain=chain, severity="critical")
     assert MUST[chain] <= woken
     assert woken <= MUST[chain] | MAY[chain]
 
@@ -139,8 +144,9 @@ def test_the_page_about_a_halt_says_how_much_is_missing(world: World) -> None:
     assert world.exporters["silent"].address in page.annotations["description"]
 
 
-def test_the_live_view_of_a_halt_names_who_is_missing(world: World) -> None:
-    document = world.documents["halt"]
+@pytest.mark.parametrize("exporter", ["halt", "late"])
+def test_the_live_view_of_a_halt_names_who_is_missing(world: World, exporter: str) -> None:
+    document = world.documents[exporter]
     assert document["node"]["condition"] == "no_quorum"
     assert {one["address"] for one in document["missing"]} == {
         node.address for node in world.nets["silent"].validators[:2]
@@ -163,8 +169,8 @@ def test_changes_of_the_set_are_counted_by_kind_and_who_left_misses_nothing(worl
     counted = world.exporters["set"].page()
     changes = counted.samples("cometbft_validator_set_changes_total")
     assert {dict(key)["change"]: number for key, number in changes.items()} == {
-        "joined": 1,
-        "left": 1,
+        "joined": 2,
+        "left": 2,
         "power_raised": 1,
         "power_lowered": 0,
     }

@@ -10,18 +10,19 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.lab import CometbftNet, CometbftNode, Exporter
+from tests.lab import CometbftNet, CometbftNode, Exporter, Page
 from tests.live.cometbft_site import TROUBLED, Counts, Recorder, Votes, disagreements, frozen, halted, sums
 from tests.live.site import running
 
 HEIGHTS = 200
 DEAD_HEIGHTS = 20
+UNWATCHED_MISSES = 4
 SEED = 20_261_122
 
 
@@ -38,6 +39,12 @@ class World:
     last: dict[str, Counts] = field(default_factory=dict)
     firsts: dict[str, int] = field(default_factory=dict)
     truths: dict[str, list[Votes]] = field(default_factory=dict)
+    page: Page | None = None  # of the exporter at the full node, in the end
+
+    @property
+    def ours(self) -> CometbftNode:
+        """The validator that the exporter at the full node calls its own."""
+        return self.net.validators[1]
 
     def trouble(self, until: int) -> None:
         """Freeze one validator after another, sometimes two, until this height."""
@@ -54,7 +61,10 @@ class World:
         watch = self.exporters["full"]
         self.trouble(began + 60)
         watch.kill()
-        self.trouble(self.net.height + DEAD_HEIGHTS)
+        unwatched = self.net.height + DEAD_HEIGHTS
+        with frozen(self.ours):
+            self.net.wait_blocks(UNWATCHED_MISSES)
+        self.trouble(unwatched)
         watch.start()
         self.trouble(began + 140)
         self.net.full.restart()
@@ -66,6 +76,7 @@ class World:
         with halted(self.net, *self.net.validators[2:]) as self.tip:
             for who, recorder in self.recorders.items():
                 self.last[who] = recorder.at_rest(self.tip)
+            self.page = self.exporters["full"].page()
         self.net.wait_blocks(1)
         for who, counts in self.last.items():
             self.firsts[who] = self.tip - counts.settled  # the newest block's commit comes with the next one
@@ -80,7 +91,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running(net):
         net.wait_height(2)
         it = World(
-            net, {"full": _exporter(folder, "full", net.full), "member": _exporter(folder, "member", net.validators[0])}
+            net,
+            {
+                "full": _exporter(folder, "full", net.full, {"validators.own": net.validators[1].address}),
+                "member": _exporter(folder, "member", net.validators[0]),
+            },
         )
         it.recorders = {who: Recorder(exporter) for who, exporter in it.exporters.items()}
         before = net.height
@@ -94,8 +109,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield it
 
 
-def _exporter(folder: Path, who: str, node: CometbftNode) -> Exporter:
-    return Exporter(folder / f"exporter-{who}", node)
+def _exporter(folder: Path, who: str, node: CometbftNode, settings: Mapping[str, str] | None = None) -> Exporter:
+    return Exporter(folder / f"exporter-{who}", node, settings=settings)
 
 
 WATCHERS = pytest.mark.parametrize("who", ["full", "member"])
@@ -127,10 +142,19 @@ def test_heights_that_passed_while_the_exporter_was_dead_are_filled_in(world: Wo
     assert world.last["full"].how["filled"] >= DEAD_HEIGHTS
 
 
+def test_what_our_validator_missed_while_nobody_watched_has_a_cause_that_is_not_known(world: World) -> None:
+    assert world.page is not None
+    ours = world.ours.address
+    causes = world.page.samples("cometbft_validator_missed_by_cause_total", validator=ours)
+    counted = {dict(key)["cause"]: number for key, number in causes.items()}
+    assert counted["unknown"] >= UNWATCHED_MISSES - 1  # of the first height it had voted already
+    assert sum(counted.values()) == world.page.value("cometbft_validator_missed_total", validator=ours, rule="sdk")
+
+
 def test_two_exporters_at_two_nodes_agree_on_every_height_that_both_were_asked_at(world: World) -> None:
     ours, theirs = (votes_by_height(world, who) for who in ("full", "member"))
     common = sorted(ours.keys() & theirs.keys())
-    assert len(common) > HEIGHTS / 8
+    assert len(common) > HEIGHTS / 20  # a page shows what is in the state file, which is written once a second
     steps = list(itertools.pairwise(common))
     assert [(a, b) for a, b in steps if added(ours, a, b) != added(theirs, a, b)] == []
 
