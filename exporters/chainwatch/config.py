@@ -216,7 +216,7 @@ def host_and_port(address: str, key: str) -> tuple[str, int]:
     """Split host:port ([::1]:port for IPv6; an empty host means every interface)."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:\[\]/]*)):([0-9]{1,5})", address, re.ASCII)
     if match is None or int(match[3]) > 65535:
-        raise ConfigError(key, f"{address!r} is no address", "host:port, such as 127.0.0.1:9332 or [::1]:9332")
+        raise ConfigError(key, f"{address!r} is no address", "host:port, such as 127.0.0.1:PORT or [::1]:PORT")
     return match[1] or match[2], int(match[3])
 
 
@@ -305,6 +305,8 @@ def _convert(option: Option, entry: Given) -> Any:
     expected = _expected(_not_none(option.type))
     if expected == "text" and not isinstance(entry.value, str | dict | list | None):
         expected = "text, in quotes"
+    if expected == "text" and isinstance(entry.value, list) and not option.secret:
+        expected = "text; several, where they may be, with commas between"
     shown = _kind(entry.value) if option.secret else _shown(entry.value)
     raise ConfigError(option.key, f"{shown} is not valid (in {entry.source})", expected)
 

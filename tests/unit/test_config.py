@@ -8,34 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch import cli
 from chainwatch.config import Secret, host_and_port, load, misspelt, options, read_secret
-from chainwatch.errors import ChainwatchError, ConfigError
+from chainwatch.errors import ConfigError
 from chainwatch.families.bitcoin.settings import BitcoinSettings
-from tests.unit.wrong_settings import SECRET, WRONG, Wrong
-
-
-def line_of(wrong: Wrong, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    def place(text: str) -> str:
-        return text.replace("DIR", str(folder))
-
-    for name, content in wrong.files.items():
-        (folder / name).write_bytes(content)
-    flags = [place(flag) for flag in wrong.flags]
-    if wrong.file is not None:
-        file = folder / "chainwatch.yml"
-        file.write_bytes(wrong.file if isinstance(wrong.file, bytes) else wrong.file.encode())
-        flags = ["--config.file", str(file), *flags]
-    for name, value in wrong.environment.items():
-        monkeypatch.setenv(name, place(value))
-    with pytest.raises(ChainwatchError) as caught:
-        cli.run(["check-config", "bitcoin", *flags])
-    return str(caught.value).replace(str(folder), "DIR")
+from tests.unit.wrong_settings import SECRET, WRONG, Wrong, line_of
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
 def test_a_wrong_configuration_gives_one_line(wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = line_of(wrong, tmp_path, monkeypatch)
+    line = line_of(wrong, "bitcoin", tmp_path, monkeypatch)
     assert line == wrong.line
     assert SECRET not in line
 

@@ -3,8 +3,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
+
+from chainwatch import cli
 from chainwatch.config import MAX_FILE_BYTES, MAX_SECRET_BYTES
+from chainwatch.errors import ChainwatchError
 
 SECRET = "correct-horse-battery"
 
@@ -19,6 +24,26 @@ class Wrong:
     flags: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def line_of(wrong: Wrong, family: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `chainwatch check-config` says of it."""
+
+    def place(text: str) -> str:
+        return text.replace("DIR", str(folder))
+
+    for name, content in wrong.files.items():
+        (folder / name).write_bytes(content)
+    flags = [place(flag) for flag in wrong.flags]
+    if wrong.file is not None:
+        file = folder / "chainwatch.yml"
+        file.write_bytes(wrong.file if isinstance(wrong.file, bytes) else wrong.file.encode())
+        flags = ["--config.file", str(file), *flags]
+    for name, value in wrong.environment.items():
+        monkeypatch.setenv(name, place(value))
+    with pytest.raises(ChainwatchError) as caught:
+        cli.run(["check-config", family, *flags])
+    return str(caught.value).replace(str(folder), "DIR")
 
 
 def given(text: str) -> str:
@@ -156,8 +181,8 @@ WRONG = [
     Wrong("certificate authority that is no certificate", "rpc.ca_file: cannot read DIR/ca; expected a PEM file", flags=("--rpc.url=https://127.0.0.1:8332", "--rpc.ca-file=DIR/ca"), files={"ca": b"no certificate"}),
     Wrong("folder for the state that is not there", "state.dir: DIR/none is no folder; expected a folder that this user may write to", flags=("--state.dir=DIR/none",)),
     Wrong("ZMQ address without a scheme", "zmq.url: '127.0.0.1:28332' is no ZMQ address; expected tcp://host:port or ipc://path", flags=("--zmq.url=127.0.0.1:28332",)),
-    Wrong("no port to answer on", "web.listen_address: '127.0.0.1' is no address; expected host:port, such as 127.0.0.1:9332 or [::1]:9332", flags=("--web.listen-address=127.0.0.1",)),
-    Wrong("port out of range", "web.listen_address: '127.0.0.1:65536' is no address; expected host:port, such as 127.0.0.1:9332 or [::1]:9332", flags=("--web.listen-address=127.0.0.1:65536",)),
+    Wrong("no port to answer on", "web.listen_address: '127.0.0.1' is no address; expected host:port, such as 127.0.0.1:PORT or [::1]:PORT", flags=("--web.listen-address=127.0.0.1",)),
+    Wrong("port out of range", "web.listen_address: '127.0.0.1:65536' is no address; expected host:port, such as 127.0.0.1:PORT or [::1]:PORT", flags=("--web.listen-address=127.0.0.1:65536",)),
     Wrong("path without a slash", r"web.telemetry_path: 'metrics' is not valid (in flag --web.telemetry-path); expected text that matches ^/[A-Za-z0-9._~/-]*\Z", flags=("--web.telemetry-path=metrics",)),
     Wrong("path that is a pattern to the router", r"web.telemetry_path: '/{x}' is not valid (in flag --web.telemetry-path); expected text that matches ^/[A-Za-z0-9._~/-]*\Z", flags=("--web.telemetry-path=/{x}",)),
     Wrong("path of the landing page", "web.telemetry_path: / is the landing page; expected another path, such as /metrics", flags=("--web.telemetry-path=/",)),

@@ -60,6 +60,12 @@ def skip(subject: str, text: str) -> Finding:
     return Finding(Level.SKIP, subject, text)
 
 
+def said(error: Exception) -> str:
+    """An error's text as a sentence that ends."""
+    text = str(error)
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def tell(url: str, findings: Iterable[Finding]) -> int:
     """Print findings about the node at an address as they come; return 0 when nothing has to be mended, else 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):

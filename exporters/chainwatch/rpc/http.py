@@ -38,7 +38,7 @@ def open_session(requests: int, keep_alive: float) -> aiohttp.ClientSession:
 
 
 async def post(session: aiohttp.ClientSession, request: Request) -> tuple[int, bytes]:
-    """Send a request; return HTTP status and body. Raises `NodeUnreachable` and `ReplyTooLarge`."""
+    """Send a request; return HTTP status and body. Raises `NodeUnreachable`, `BadReply`, `ReplyTooLarge`."""
     try:
         async with session.post(
             request.url, data=request.body, headers=request.headers, ssl=request.tls, allow_redirects=False
@@ -47,6 +47,8 @@ async def post(session: aiohttp.ClientSession, request: Request) -> tuple[int, b
             return response.status, await _read(response, request)
     except aiohttp.ClientConnectorError as error:
         raise sentences.no_connection(request.asked, _cause(error)) from None
+    except aiohttp.ClientResponseError:
+        raise sentences.not_http(request.asked) from None
     except (aiohttp.ClientError, OSError) as error:
         raise sentences.broken_connection(request.asked, type(error).__name__) from None
 

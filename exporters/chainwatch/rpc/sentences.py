@@ -20,6 +20,13 @@ def broken_connection(asked: str, kind: str) -> errors.NodeUnreachable:
     return errors.NodeUnreachable(f"{asked}: the connection broke ({kind}); did the node stop?")
 
 
+def not_http(asked: str) -> errors.BadReply:
+    """Something answered that does not speak HTTP."""
+    return errors.BadReply(
+        f"{asked}: what answers there does not speak HTTP; is this the node's RPC port, and not the one for peers?"
+    )
+
+
 def no_answer(asked: str, seconds: float) -> errors.NodeTimeout:
     """Time ran out."""
     return errors.NodeTimeout(

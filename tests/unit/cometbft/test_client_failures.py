@@ -174,7 +174,7 @@ async def test_port_of_something_else(rpc: CometbftRpc) -> None:
     server = await asyncio.start_server(greet, "127.0.0.1", 0, family=socket.AF_INET)
     try:
         rpc.configure(Rpc(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
-        with pytest.raises(errors.NodeUnreachable, match="the connection broke"):
+        with pytest.raises(errors.BadReply, match="does not speak HTTP; is this the node's RPC port"):
             await rpc.call("status", Status)
     finally:
         server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import socket
@@ -156,8 +157,35 @@ async def test_a_node_that_claims_to_be_in_sync_with_an_old_block() -> None:
         found = await findings(watching(fake))
     assert levels(found, "sync") == [Level.WARN]
     assert "says that it is in sync" in said(found, "sync")
-    assert "stands still is silent" in said(found, "websocket")
+    assert "the node is still at height" in said(found, "websocket")
     assert levels(found, "websocket") == [Level.WARN]
+
+
+async def test_frames_that_are_held_back_while_the_node_moves_on() -> None:
+    async with Talking(silent=True) as fake:
+        heights = itertools.count(100)
+        before = fake.result("status")
+
+        def status(**_: Any) -> dict[str, Any]:
+            return {**before, "sync_info": {**before["sync_info"], "latest_block_height": str(next(heights))}}
+
+        fake.answers["status"] = status
+        found = await findings(watching(fake))
+    assert levels(found, "websocket") == [Level.FAIL]
+    assert "while the node took 1 block." in said(found, "websocket")
+
+
+async def test_a_port_that_speaks_something_else() -> None:
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x22\x0a\x20" + bytes(range(32)) * 3)  # as a CometBFT node does to its peers
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        found = await findings(CometbftSettings(rpc=Rpc(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")))
+    assert levels(found, "server") == [Level.FAIL]
+    assert "does not speak HTTP; is this the node's RPC port" in said(found, "server")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,16 @@
-# ruff: noqa: E501 - one case a line reads best
 """Settings of a CometBFT node: what is made of them, and what an operator is told when one is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chainwatch.config import Secret, load, options
-from chainwatch.errors import ConfigError
 from chainwatch.families.cometbft.settings import (
     CometbftSettings,
     Rpc,
@@ -22,74 +21,40 @@ from chainwatch.families.cometbft.settings import (
     own_validators,
     validator_names,
 )
+from tests.unit.cometbft.wrong_settings import WRONG
+from tests.unit.wrong_settings import SECRET, Wrong, line_of
 
 A, B = "63D55B36139650643B22251A44066B2215A15318", "1DA39A678B60D13FEF148D4B7CCA44182112716E"
-SECRET = "correct-horse-battery"
-EXPECTED = "; expected an address as in /status validator_info: 40 hex digits"
-NAME = "; expected 1 to 40 letters, digits, blanks, dots, underlines or hyphens"
-LOGIN = {"rpc.user": "a", "rpc.password_file": "DIR/password"}
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """One wrong configuration, and the one line that it gives; DIR is the folder of its files."""
-
-    what: str
-    line: str
-    given: Mapping[str, str]
-    files: Mapping[str, str] = field(default_factory=dict)
-
-
-# fmt: off
-WRONG = [
-    Wrong("RPC address as the node's own configuration has it", "rpc.url: 'tcp://127.0.0.1:26657' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": "tcp://127.0.0.1:26657"}),
-    Wrong("websocket's address", "rpc.url: 'ws://127.0.0.1:26657' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": "ws://127.0.0.1:26657/websocket"}),
-    Wrong("password in the URL", "rpc.url: contains a user or password; expected them in rpc.user and rpc.password_file", {"rpc.url": f"http://u:{SECRET}@h:1"}),
-    Wrong("key in the path of what is no RPC address", "rpc.url: 'wss://h' is no RPC address; expected http://host:port or https://host:port", {"rpc.url": f"wss://h/{SECRET}?k={SECRET}"}),
-    Wrong("key in an address without a scheme", "vantage.urls: 'h:1' is no RPC address; expected http://host:port or https://host:port", {"vantage.urls": f"h:1/{SECRET}"}),
-    Wrong("key in the path of a vantage point that is there twice", "vantage.urls: 'https://a:1' is given more than once; expected addresses of other nodes of the same chain", {"vantage.urls": f"https://a:1/{SECRET},https://a:1/{SECRET}"}),
-    Wrong("user without password", "rpc.user: user and password belong together; expected both or neither", {"rpc.user": "a"}),
-    Wrong("two passwords", "rpc.password_file: given together with rpc.password; expected one of the two", {**LOGIN, "rpc.password": SECRET}),
-    Wrong("password file that is not there", "rpc.password_file: cannot read DIR/password: No such file or directory; expected a file that this user may read", LOGIN),
-    Wrong("certificate authority without https", "rpc.ca_file: given for http addresses; expected an https address in rpc.url", {"rpc.ca_file": "/x"}),
-    Wrong("certificate authority that is not there", "rpc.ca_file: cannot read DIR/none; expected a PEM file", {"rpc.url": "https://h:1", "rpc.ca_file": "DIR/none"}),
-    Wrong("vantage point without a scheme", "vantage.urls: 'h:26657' is no RPC address; expected http://host:port or https://host:port", {"vantage.urls": "http://a:26657, h:26657"}),
-    Wrong("vantage point with a password", "vantage.urls: contains a user or password; expected them in rpc.user and rpc.password_file", {"vantage.urls": f"http://u:{SECRET}@h:1"}),
-    Wrong("vantage point that is the watched node", "vantage.urls: 'http://127.0.0.1:26657' is the watched node's address; expected addresses of other nodes of the same chain", {"vantage.urls": "http://127.0.0.1:26657/"}),
-    Wrong("vantage point twice", "vantage.urls: 'http://a:1' is given more than once; expected addresses of other nodes of the same chain", {"vantage.urls": "http://a:1,http://b:1,http://a:1"}),
-    Wrong("too many vantage points", "vantage.urls: 9 addresses; expected at most 8", {"vantage.urls": ",".join(f"http://h{n}:1" for n in range(9))}),
-    Wrong("same login without a login", "vantage.same_login: given without a login; expected rpc.user and rpc.password_file too", {"vantage.same_login": "true"}),
-    Wrong("spacing of nothing", "chain.spacing: '0' is not valid (in flag --chain.spacing); expected a number more than 0", {"chain.spacing": "0"}),
-    Wrong("address that is too short", "validators.own: '63D55B' is no validator address" + EXPECTED, {"validators.own": "63D55B"}),
-    Wrong("address that is no hex", f"validators.own: '{'g' * 40}' is no validator address" + EXPECTED, {"validators.own": "g" * 40}),
-    Wrong("operator's address", "validators.own: 'cosmosvaloper1abc' is no validator address" + EXPECTED + "; an operator's address (…valoper1…) is another thing", {"validators.own": "cosmosvaloper1abc"}),
-    Wrong("own validator twice", f"validators.own: {A} is given more than once; expected each address once", {"validators.own": f"{A},{A.lower()}=x"}),
-    Wrong("name with a quote", "validators.own: 'a\"b' cannot be a name" + NAME, {"validators.own": f'{A}=a"b'}),
-    Wrong("name with a line end", "validators.own: 'a\\nb' cannot be a name" + NAME, {"validators.own": f"{A}=a\nb"}),
-    Wrong("name of nothing", "validators.own: '' cannot be a name" + NAME, {"validators.own": f"{A}="}),
-    Wrong("only one's own without any", "validators.only_own: given without one's own validators; expected them in validators.own", {"validators.only_own": "true"}),
-    Wrong("file of names that is not there", "validators.file: cannot read DIR/none: No such file or directory; expected a YAML file that this user may read", {"validators.file": "DIR/none"}),
-    Wrong("file of names that is a list", "validators.file: DIR/names: the top level is a list; expected a mapping of sections", {"validators.file": "DIR/names"}, {"names": f"[{A}]"}),
-    Wrong("file with a wrong address", "validators.file: DIR/names: 'alice' is no validator address" + EXPECTED, {"validators.file": "DIR/names"}, {"names": f"alice: {A}"}),
-    Wrong("file with a wrong name", "validators.file: DIR/names: '{1: 2}' cannot be a name" + NAME, {"validators.file": "DIR/names"}, {"names": f"{A}: {{1: 2}}"}),
-    Wrong("file with an address in two spellings", f"validators.file: DIR/names: {A} is given more than once; expected each address once", {"validators.file": "DIR/names"}, {"names": f"{A}: a\n{A.lower()}: b"}),
-    Wrong("folder for the state that is not there", "state.dir: DIR/none is no folder; expected a folder that this user may write to", {"state.dir": "DIR/none"}),
-    Wrong("queue that holds nothing", "stream.queue: '0' is not valid (in flag --stream.queue); expected a whole number at least 100 and at most 1000000", {"stream.queue": "0"}),
-]
-# fmt: on
+VALCONS = "cosmosvalcons1v024kdsnjegxgwezy5dygpntyg26z5ccqjta80"
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
-def test_a_wrong_configuration_gives_one_line(wrong: Wrong, tmp_path: Path) -> None:
-    for name, content in wrong.files.items():
-        (tmp_path / name).write_text(content)
-    given = {key: value.replace("DIR", str(tmp_path)) for key, value in wrong.given.items()}
-    with pytest.raises(ConfigError) as caught:
-        check(settings(**given))
-    line = str(caught.value).replace(str(tmp_path), "DIR")
+def test_a_wrong_configuration_gives_one_line(wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = line_of(wrong, "cometbft", tmp_path, monkeypatch)
     assert line == wrong.line
     assert "\n" not in line
     assert SECRET not in line
+
+
+def test_every_setting_is_set_wrong_once() -> None:
+    lines = [wrong.line for wrong in WRONG]
+    forgotten = [
+        each.key for each in options(CometbftSettings()) if not any(x.startswith(f"{each.key}: ") for x in lines)
+    ]
+    assert not forgotten, f"tests/unit/cometbft/wrong_settings.py has no case for {', '.join(forgotten)}"
+
+
+def test_a_misspelt_variable_is_named_and_the_rest_is_right() -> None:
+    given = {"CHAINWATCH_VALIDATOR_OWN": A, "CHAINWATCH_COLLECTOR_UPGRADES": "false"}
+    command = [sys.executable, "-m", "chainwatch", "check-config", "cometbft"]
+    told = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, timeout=30, check=True)
+    assert "CHAINWATCH_VALIDATOR_OWN sets nothing; meant CHAINWATCH_VALIDATORS_OWN?" in told.stderr
+    assert "CHAINWATCH_COLLECTOR_UPGRADES sets nothing; meant CHAINWATCH_COLLECTOR_UPGRADE?" in told.stderr
+    assert told.stdout == "The settings are right.\n"
+
+
+def test_a_validator_may_be_named_as_the_sdk_writes_its_consensus_address() -> None:
+    assert own_validators(settings(**{"validators.own": f"{VALCONS}=mine"})) == {A: "mine"}
 
 
 def settings(**flags: Any) -> CometbftSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -120,6 +121,22 @@ def test_a_trickling_vote_does_not_end_a_halt_and_movement_does(scene: Scene) ->
     assert scene.look(8, 5, stands(6, "Prevote", "BA{4:_x__} 10/40 = 0.25")).condition is Condition.NO_QUORUM
     scene.event(9, step(6, "Precommit"))
     assert scene.look(9.5, 5, stands(6, "Precommit", ALL)).condition is Condition.RUNNING
+
+
+def test_the_log_tells_of_a_halt_and_its_end_once_and_of_failing_rounds_not_at_all(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    for at in (7, 8, 9):
+        scene.look(at, 5, stands(6, "Prevote", HALF))
+    scene.event(10, block(6))
+    scene.event(13, NewRound(7, 2))
+    scene.event(14, block(7))
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.levelno > logging.DEBUG]
+    assert told == [
+        ("WARNING", "the chain's condition is no_quorum, it was running; see /consensus"),
+        ("INFO", "the chain's condition is running, it was no_quorum; see /consensus"),
+    ]
 
 
 def test_a_halt_ends_with_the_next_block(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""CometBFT 0.38 to 1.x, and Tendermint 0.34 and 0.37: the chains of the Cosmos SDK and others."""
+"""CometBFT 0.37 to 1.x and Tendermint 0.34: the chains of the Cosmos SDK and others."""
 
 from chainwatch.exposition.family import Action, Family
 from chainwatch.families.cometbft.collectors import COMETBFT

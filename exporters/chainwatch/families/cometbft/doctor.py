@@ -52,7 +52,7 @@ def _node(settings: CometbftSettings) -> Iterator[Finding]:
                 return
             yield ok("server", f"{endpoints.own.address} answers as an RPC server of CometBFT.")
             yield from loop.run(server.examine(endpoints, told))
-            yield from loop.run(listening.examine(settings, server.is_live(told)))
+            yield from loop.run(listening.examine(settings, endpoints.own, told, server.is_live(told)))
             yield from loop.run(chain.examine(settings, endpoints, told))
         finally:
             loop.run(endpoints.close())

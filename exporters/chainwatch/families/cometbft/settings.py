@@ -9,9 +9,11 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
+from yarl import URL
 
 from chainwatch.config import Log, Section, State, Web, read_yaml
 from chainwatch.errors import ConfigError
+from chainwatch.families.cometbft.sdk import bech32
 from chainwatch.rpc import tls
 from chainwatch.rpc.settings import RpcSection, check_login, check_url, origin
 
@@ -22,7 +24,7 @@ MAX_VANTAGE_POINTS = 8
 
 _ADDRESS = re.compile(r"[0-9A-Fa-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9 ._-]{1,40}")
-_ADDRESS_EXPECTED = "an address as in /status validator_info: 40 hex digits"
+_ADDRESS_EXPECTED = "an address as in /status validator_info: 40 hex digits, or …valcons1…"
 _NAME_EXPECTED = "1 to 40 letters, digits, blanks, dots, underlines or hyphens"
 
 
@@ -62,7 +64,7 @@ class Validators(Section, frozen=True, kw_only=True):
 
     own: Annotated[
         str | None,
-        Meta(description="One's own validators: addresses (hex), each followed by =NAME if wanted, with commas."),
+        Meta(description="One's own validators: addresses (hex or valcons), each with =NAME if wanted, with commas."),
     ] = None
     file: Annotated[
         Path | None, Meta(description="YAML file with the names of any validators, a line each: ADDRESS: name.")
@@ -151,6 +153,7 @@ def check(settings: CometbftSettings) -> None:
     addresses = endpoints(settings)
     schemes = {check_url("rpc.url", settings.rpc.url).scheme}
     schemes |= {check_url("vantage.urls", rpc.url).scheme for rpc in addresses[1:]}
+    _check_not_websocket(settings)
     _check_vantage([rpc.url.rstrip("/") for rpc in addresses])
     check_login(settings.rpc)
     if settings.vantage.same_login and settings.rpc.user is None:
@@ -163,6 +166,33 @@ def check(settings: CometbftSettings) -> None:
         raise ConfigError("state.dir", f"{settings.state.dir} is no folder", "a folder that this user may write to")
     if not own_validators(settings) and settings.validators.only_own:
         raise ConfigError("validators.only_own", "given without one's own validators", "them in validators.own")
+    check_top(settings.top)
+
+
+def check_top(top: Top) -> None:
+    """Refuse what cannot be an exporter's address or login; raises `ConfigError`.
+
+    Its files are left alone: they are for the person who looks, and the exporter's user need not be able to read them.
+    """
+    expected = "http://host:port or https://host:port of an exporter"
+    if top.url is not None:
+        try:
+            url = URL(top.url)
+        except ValueError:
+            raise ConfigError("top.url", "not a URL", expected) from None
+        if url.user or url.password or (not url.host and "@" in top.url):
+            raise ConfigError("top.url", "contains a user or password", "them in top.user and top.password_file")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ConfigError("top.url", f"{origin(top.url)!r} is no address of an exporter", expected)
+    if (top.user is None) != (top.password_file is None):
+        raise ConfigError("top.user", "user and password file belong together", "both or neither")
+
+
+def _check_not_websocket(settings: CometbftSettings) -> None:
+    """Check that no address is that of the websocket, which takes no call; the exporter finds it by itself."""
+    for key, urls in (("rpc.url", [settings.rpc.url]), ("vantage.urls", _listed(settings.vantage.urls))):
+        if any(url.rstrip("/").endswith("/websocket") for url in urls):
+            raise ConfigError(key, "the path /websocket is found without being told", "the address before it")
 
 
 def _check_vantage(urls: list[str]) -> None:
@@ -206,6 +236,7 @@ def _in_file(file: Path | None) -> dict[str, str]:
 
 
 def _address(text: object, key: str) -> str:
+    text = (bech32.address(text) or text) if isinstance(text, str) and "valcons1" in text else text
     if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
         hint = "; an operator's address (…valoper1…) is another thing" if "valoper" in str(text) else ""
         raise ConfigError(key, f"{str(text)[:80]!r} is no validator address", _ADDRESS_EXPECTED + hint)

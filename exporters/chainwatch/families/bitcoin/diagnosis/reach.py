@@ -12,7 +12,7 @@ from msgspec import Raw
 from yarl import URL
 
 from chainwatch import errors
-from chainwatch.exposition.report import Finding, Level, fail, ok, user_name, warn
+from chainwatch.exposition.report import Finding, Level, fail, ok, said, user_name, warn
 from chainwatch.families.bitcoin.oneoff import OneOff
 from chainwatch.families.bitcoin.schema import BlockchainInfo
 from chainwatch.families.bitcoin.settings import Rpc
@@ -60,7 +60,7 @@ def _server(settings: Rpc, node: OneOff) -> Iterator[Finding]:
     except errors.NodeTimeout as error:
         yield fail(
             "server",
-            f"{error}.",
+            said(error),
             "It accepts connections, but nothing reads them: is the process stopped (state T in ps), swapping, or on a "
             "disk that hangs?",
         )
@@ -101,12 +101,12 @@ def _login(settings: Rpc, node: OneOff) -> Iterator[Finding]:
         yield ok("login", f"The node accepts {who}.")  # what it may ask is the whitelist's matter
     except errors.WarmingUp as error:
         yield ok("login", f"The node accepts {who}.")
-        yield fail("warm-up", f"{error}.", "Wait: after an unclean stop this takes minutes. Then run this again.")
+        yield fail("warm-up", said(error), "Wait: after an unclean stop this takes minutes. Then run this again.")
     except errors.NodeTimeout as error:
         yield ok("login", f"The node accepts {who}.")
         yield fail(
             "warm-up",
-            f"{error}.",
+            said(error),
             "The RPC server is alive, but the chain state is locked: a long validation, a slow disk, or a heavy call "
             "of another program. Raise rpc.timeout if this is usual.",
         )

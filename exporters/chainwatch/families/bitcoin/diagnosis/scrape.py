@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from chainwatch.errors import Forbidden, NodeError, Unsupported
 from chainwatch.exposition.collector import Registration
 from chainwatch.exposition.metrics import Definition
-from chainwatch.exposition.report import Finding, fail, ok
+from chainwatch.exposition.report import Finding, fail, ok, said
 from chainwatch.exposition.runner import Outcome, Runner
 from chainwatch.families.bitcoin.client import BitcoinRpc
 from chainwatch.families.bitcoin.node import BitcoinNode
@@ -36,7 +36,7 @@ def examine(settings: BitcoinSettings, enabled: Sequence[Registration[BitcoinNod
             absent = ", ".join(_absent(entry, outcomes))
             yield ok("collector", f"{entry.name}: works; not reported by this version, or nothing there yet: {absent}.")
         elif isinstance(error, Unsupported):
-            yield ok("collector", f"{entry.name}: not on this node. {error}.")
+            yield ok("collector", f"{entry.name}: not on this node. {said(error)}")
         elif error is not None and entry.name not in refused:
             yield _failed(entry.name, error)
     if refused:

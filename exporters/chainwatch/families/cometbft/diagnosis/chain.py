@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chainwatch import errors
-from chainwatch.exposition.report import Finding, fail, ok, warn
+from chainwatch.exposition.report import Finding, fail, ok, said, warn
 from chainwatch.families.cometbft.client import CometbftRpc, Endpoints
 from chainwatch.families.cometbft.schema import Status
 from chainwatch.families.cometbft.settings import CometbftSettings, own_validators
@@ -21,7 +21,7 @@ async def _vantage(number: int, rpc: CometbftRpc, own: Status) -> Finding:
     try:
         told = await rpc.call("status", Status)
     except errors.NodeError as error:
-        return warn(subject, f"{error}.", "While it does not answer, it is no help; see vantage.urls.")
+        return warn(subject, said(error), "While it does not answer, it is no help; see vantage.urls.")
     if told.node_info.network != own.node_info.network:
         return fail(
             subject,
@@ -44,7 +44,7 @@ async def _validators(settings: CometbftSettings, endpoints: Endpoints, told: St
     try:
         powers = {member.address: member.power for member in await read_set(endpoints, height)}
     except errors.NodeError as error:
-        return [warn("validators", f"{error}.", "Without the set no validator can be judged.")]
+        return [warn("validators", said(error), "Without the set no validator can be judged.")]
     whole = sum(powers.values())
     found = [ok("validators", f"{len(powers)} in the set of height {height}, with {whole} power.")]
     own = own_validators(settings)

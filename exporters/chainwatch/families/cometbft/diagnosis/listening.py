@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from chainwatch.exposition.report import Finding, fail, ok, warn
+from chainwatch import errors
+from chainwatch.exposition.report import Finding, fail, ok, said, warn
 from chainwatch.families.cometbft import stream as stream_module
+from chainwatch.families.cometbft.client import CometbftRpc
 from chainwatch.families.cometbft.consensus.events import Event, Vote
 from chainwatch.families.cometbft.consensus.model import OWN_NODE
+from chainwatch.families.cometbft.schema import Status
 from chainwatch.families.cometbft.settings import CometbftSettings
 from chainwatch.families.cometbft.stream import ConsensusStream
 
@@ -55,8 +58,10 @@ class _Ear(logging.Handler):
             self.said = record.getMessage()
 
 
-async def examine(settings: CometbftSettings, live: bool, seconds: float = LISTEN_SECONDS) -> list[Finding]:
-    """Return whether events come; `live` says whether votes are to be expected."""
+async def examine(
+    settings: CometbftSettings, rpc: CometbftRpc, told: Status, live: bool, seconds: float = LISTEN_SECONDS
+) -> list[Finding]:
+    """Return whether events come; `live` says whether votes are to be expected, `told` what the node said before."""
     ear = _Ear(live)
     stream = ConsensusStream(settings.rpc.url, settings, OWN_NODE, ear)
     with _heard_by(ear):
@@ -67,22 +72,40 @@ async def examine(settings: CometbftSettings, live: bool, seconds: float = LISTE
         subscribed = stream.health.is_open
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    return [_stream(ear, subscribed, live, seconds), *_clock(ear, live)]
+    if subscribed and ear.first is None:
+        return [await _silence(rpc, told, seconds)]
+    return [_stream(ear, live, seconds), *_clock(ear, live)]
 
 
-def _stream(ear: _Ear, subscribed: bool, live: bool, seconds: float) -> Finding:
+async def _silence(rpc: CometbftRpc, told: Status, seconds: float) -> Finding:
+    """Nothing came: whether anything was to come, the node's height tells."""
+    height = told.sync_info.latest_block_height
+    silent = f"It takes our subscriptions, and nothing came within {seconds:g} s"
+    try:
+        blocks = (await rpc.call("status", Status)).sync_info.latest_block_height - height
+    except errors.NodeError as error:
+        return warn("websocket", f"{silent}. {said(error)}", "Run this again once the node answers.")
+    if blocks > 0:
+        return fail(
+            "websocket",
+            f"{silent}, while the node took {blocks} block{'s' * (blocks != 1)}.",
+            "Something between us and the node holds frames back: a proxy that buffers, or passes no websocket on.",
+        )
+    return warn(
+        "websocket",
+        f"{silent}: the node is still at height {height}.",
+        "A chain that stands still is silent, and so is one that waits for a transaction. Who has not voted is on the "
+        "exporter's page /consensus, or in `chainwatch cometbft top`.",
+    )
+
+
+def _stream(ear: _Ear, live: bool, seconds: float) -> Finding:
     if ear.first is not None and (ear.delays or not live):
         return ok(
             "websocket", f"It takes our subscriptions; the first event came after {ear.first - ear.started:.1f} s."
         )
     if ear.first is not None:
         return warn("websocket", f"Events come, and no vote among them within {seconds:g} s.", "Does the chain move?")
-    if subscribed:
-        return warn(
-            "websocket",
-            f"It takes our subscriptions, and nothing came within {seconds:g} s.",
-            "A chain that stands still is silent. Where it moves, something between us and the node holds frames back.",
-        )
     return fail(
         "websocket",
         ear.said or f"No answer to a subscription within {seconds:g} s.",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from yarl import URL
 
 from chainwatch import errors
-from chainwatch.exposition.report import Finding, fail, ok, warn
+from chainwatch.exposition.report import Finding, fail, ok, said, warn
 from chainwatch.families.cometbft.client import Endpoints
 from chainwatch.families.cometbft.node import is_label
 from chainwatch.families.cometbft.schema import NetInfo, Status, SyncInfo
@@ -45,18 +45,18 @@ async def status(endpoints: Endpoints) -> Status | Finding:
     try:
         return await endpoints.status()
     except errors.Unauthorized as error:
-        return fail("login", f"{error}", "Give rpc.user and rpc.password_file as the proxy has them.")
+        return fail("login", said(error), "Give rpc.user and rpc.password_file as the proxy has them.")
     except errors.NodeTimeout as error:
         return fail(
             "server",
-            f"{error}.",
+            said(error),
             "It accepts connections, but nothing reads them: is the process stopped (state T in ps), swapping, or on a "
             "disk that hangs?",
         )
     except errors.NodeError as error:
         url = URL(endpoints.own.settings.url)
         other = f" {url.port} is usually the port {OTHER_PORTS[url.port]}." if url.port in OTHER_PORTS else ""
-        return fail("server", f"{error}", f"Check host, port and path in rpc.url, and http against https.{other}")
+        return fail("server", said(error), f"Check host, port and path in rpc.url, and http against https.{other}")
 
 
 async def examine(endpoints: Endpoints, told: Status) -> list[Finding]:
@@ -107,7 +107,7 @@ async def _peers(endpoints: Endpoints) -> Finding:
     try:
         info = await endpoints.own.call("net_info", NetInfo)
     except errors.NodeError as error:
-        return warn("peers", f"{error}.", "The metrics chainwatch_peers and cometbft_peers_* will be absent.")
+        return warn("peers", said(error), "The metrics chainwatch_peers and cometbft_peers_* will be absent.")
     number = len(info.peers) if info.peers is not None else info.n_peers
     if number == 0:
         return warn("peers", "The node has no peers.", "See p2p.persistent_peers and p2p.seeds in config.toml.")

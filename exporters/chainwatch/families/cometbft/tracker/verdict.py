@@ -6,6 +6,7 @@ nothing here asks or waits.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from chainwatch.families.cometbft.consensus.model import Condition, ValidatorSet
 from chainwatch.families.cometbft.tracker.consensus_state import Standing
 from chainwatch.families.cometbft.tracker.pulse import BEGINNING, Pulse
 
+log = logging.getLogger(__name__)
+
 # A block that is stored and not applied for so long is not merely large. Applying may take seconds.
 APPLYING = 3.0
 # In Propose a timer runs, of 3 s by default; a chain may have a much longer one.
@@ -23,6 +26,8 @@ PROPOSING = 60.0
 AHEAD = 2
 # The round in which the third proposer in a row has to try.
 MANY = 2
+# Conditions that come and go with every height of a chain in trouble, and are no news in a log.
+MOVING = (Condition.RUNNING, Condition.MANY_ROUNDS)
 # Conditions of a chain that stands still; only movement ends them.
 HALTED = (Condition.NO_QUORUM, Condition.STUCK_WITH_QUORUM, Condition.CONSENSUS_FAILURE)
 
@@ -154,6 +159,8 @@ class Judge:
         before = self.verdict
         if condition is before.condition:
             since = before.since
+        else:
+            _tell(before.condition, condition)
         if standing is None:
             self.verdict = Verdict(condition, since)
             return
@@ -167,6 +174,14 @@ class Judge:
             standing.precommits.share if standing.precommits else None,
             missing,
         )
+
+
+def _tell(before: Condition, condition: Condition) -> None:
+    """Log how the chain stands from now on."""
+    level = logging.WARNING if condition in (*HALTED, Condition.BEHIND) else logging.INFO
+    if {before, condition} == set(MOVING):
+        level = logging.DEBUG
+    log.log(level, "the chain's condition is %s, it was %s; see /consensus", condition.value, before.value)
 
 
 def _waits(standing: Standing, now: float, silence: float, longest: float) -> bool:

@@ -14,11 +14,10 @@ from yarl import URL
 
 from chainwatch.config import host_and_port, read_secret
 from chainwatch.errors import BadReply, ConfigError, NodeUnreachable
-from chainwatch.families.cometbft.settings import CometbftSettings, Top
+from chainwatch.families.cometbft.settings import CometbftSettings, Top, check_top
 from chainwatch.families.cometbft.view.document import VERSION, Snapshot
 from chainwatch.families.cometbft.view.feed import HEARTBEAT_SECONDS
 from chainwatch.rpc.login import basic
-from chainwatch.rpc.settings import origin
 
 PATH = "/api/v1/consensus"
 # A document of 10,000 validators with long names is smaller.
@@ -31,13 +30,14 @@ decode = msgspec.json.Decoder(Snapshot).decode
 
 def exporter(settings: CometbftSettings) -> Exporter:
     """Return the exporter that `top` is to show; raises `ConfigError`."""
+    check_top(settings.top)
     return Exporter(address(settings), _login(settings.top), _tls(settings.top))
 
 
 def address(settings: CometbftSettings) -> URL:
-    """Where the exporter answers; raises `ConfigError`."""
+    """Where the exporter answers, by settings that `check_top` passed; raises `ConfigError`."""
     if settings.top.url is not None:
-        return _checked(settings.top.url)
+        return URL(settings.top.url).with_query(None).with_fragment(None)
     host, port = host_and_port(settings.web.listen_address, "web.listen_address")
     if not port:
         raise ConfigError("top.url", "not given, and web.listen_address names no port", "http://host:port")
@@ -46,22 +46,7 @@ def address(settings: CometbftSettings) -> URL:
     return URL.build(scheme="http", host=host, port=port)
 
 
-def _checked(text: str) -> URL:
-    expected = "http://host:port or https://host:port of an exporter"
-    try:
-        url = URL(text)
-    except ValueError:
-        raise ConfigError("top.url", "not a URL", expected) from None
-    if url.user or url.password or (not url.host and "@" in text):
-        raise ConfigError("top.url", "contains a user or password", "them in top.user and top.password_file")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("top.url", f"{origin(text)!r} is no address of an exporter", expected)
-    return url.with_query(None).with_fragment(None)
-
-
 def _login(top: Top) -> Mapping[str, str]:
-    if (top.user is None) != (top.password_file is None):
-        raise ConfigError("top.user", "user and password file belong together", "both or neither")
     if top.user is None or top.password_file is None:
         return {}
     return basic(top.user, read_secret(top.password_file, "top.password_file"))

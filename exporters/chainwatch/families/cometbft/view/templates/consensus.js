@@ -55,7 +55,7 @@ const called = (member) => member.name || member.address.slice(0, 8);
 function person(member, own) {
   return [
     element("div", "name", (own ? "★ " : "") + called(member) + (own ? " (yours)" : "")),
-    element("span", "address", member.address.slice(0, 12)),
+    element("div", "address", member.address), // whole, so that it can be copied; narrow screens show its beginning
   ];
 }
 
@@ -127,9 +127,9 @@ function rounds(list) {
     element("tr", "",
       element("td", "number", String(round.round)),
       element("td", "name", round.proposer ? called(round.proposer) : "not known"),
-      element("td", "", proposal(round)),
-      element("td", "", votes(round.prevotes)),
-      element("td", "", votes(round.precommits)))))];
+      element("td", "hash", proposal(round)),
+      element("td", "votes", votes(round.prevotes)),
+      element("td", "votes", votes(round.precommits)))))];
 }
 
 function validators({ list, total, gone }) {
