@@ -177,8 +177,9 @@ def test_an_operator_who_invalidates_and_reconsiders_is_counted_and_pages_nobody
 
 
 def test_a_split_is_told_until_one_branch_wins(world: World) -> None:
-    [page] = world.site.pages("ChainwatchChainSplit")
-    assert (page.receiver, page.labels["chain"]) == ("chat", PAIR_CHAIN)
+    # One where the machine keeps up; on a slow one the story's second part is a split of its own.
+    pages = world.site.pages("ChainwatchChainSplit")
+    assert {(page.receiver, page.labels["chain"]) for page in pages} == {("chat", PAIR_CHAIN)}
     world.site.resolved("ChainwatchChainSplit", chain=PAIR_CHAIN)
 
 
