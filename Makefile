@@ -36,8 +36,10 @@ format: setup ## Format the code and mend what the linter can.
 	$(PYTHON_BIN)/ruff format
 	$(PYTHON_BIN)/ruff check --fix
 
-generate: setup ## Make the generated files anew: metric catalogue, golden pages.
+generate: setup ## Make the generated files anew: metric catalogue, boards, log pipelines, golden pages.
 	$(PYTHON_BIN)/chainwatch metrics > docs/metrics.md
+	$(PYTHON_BIN)/python -m dashboards
+	$(PYTHON_BIN)/python -m loki
 	CHAINWATCH_REGENERATE=1 $(PYTEST) -q tests/unit/*/test_golden.py tests/unit/*/test_guide.py
 
 lock: setup ## Pin the dependencies anew.
