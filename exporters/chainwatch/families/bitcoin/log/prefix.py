@@ -25,7 +25,7 @@ _NAMES_TO_BELIEVE = 2
 # Brackets repeat, so what they mean is kept; source locations and wallet names are many, so not without bound.
 _KNOWN_BRACKETS = 4096
 
-_THREAD = re.compile(
+THREAD = re.compile(
     rb"init|initload|loadblk|import_files|main|msghand|scheduler|opencon|addcon|dnsseed|openstream|torcontrol|i2paccept"
     rb"|mapport|upnp|shutoff|qt-init|capnp-loop|httpworker\.\d+|http_pool_\d+|httpworker|scriptch(?:\.\d+)?|txindex"
     rb"|coinstatsindex|txospenderidx|[a-z ]+ filter index|bg-[a-z-]+"
@@ -34,14 +34,14 @@ _THREAD = re.compile(
     rb"|rawtransactionvalidator|zmqpublisherthread|mineridsync|txnvalidator|"
 )
 # Both a thread and a category.
-_EITHER = frozenset({b"net", b"http"})
-_CATEGORIES = frozenset(
+THREAD_OR_CATEGORY = frozenset({b"net", b"http"})
+CATEGORIES = frozenset(
     b"net tor mempool http bench zmq walletdb rpc estimatefee addrman selectcoins reindex cmpctblock rand prune proxy"
     b" mempoolrej libevent coindb db qt leveldb validation i2p ipc lock util blockstorage txreconciliation scan"
     b" txpackages kernel privatebroadcast all".split()
 )
-_LEVELS = frozenset({b"trace", b"debug", b"info", b"warning", b"error"})
-_SOURCE = re.compile(rb"[\w./-]+\.(?:cpp|h):\d+")
+LEVELS = frozenset({b"trace", b"debug", b"info", b"warning", b"error"})
+SOURCE = re.compile(rb"[\w./-]+\.(?:cpp|h):\d+")
 _ANY_THREAD = re.compile(rb"[\w. -]{0,32}")
 
 
@@ -84,7 +84,7 @@ def classify(brackets: bytes, threads: bool | None) -> Tags:
     """
     parts = brackets[1:-2].split(b"] [") if brackets else []
     thread, threaded, used = _take_thread(parts, threads)
-    if len(parts) > used + 1 and _SOURCE.fullmatch(parts[used]):
+    if len(parts) > used + 1 and SOURCE.fullmatch(parts[used]):
         used += 2
     category = level = None
     if len(parts) > used:
@@ -102,11 +102,11 @@ def _take_thread(parts: list[bytes], threads: bool | None) -> tuple[str | None, 
         return None, False, 0
     first = parts[0]
     both = len(parts) > 1 and _category(parts[1]) != (None, None)
-    if first in _EITHER:
+    if first in THREAD_OR_CATEGORY:
         if threads or (threads is None and both):
             return first.decode(), None, 1
         return None, None, 0
-    if _THREAD.fullmatch(first):
+    if THREAD.fullmatch(first):
         return first.decode(), True, 1
     if threads and _category(first) == (None, None) and _ANY_THREAD.fullmatch(first):
         return first.decode("ascii", "replace"), None, 1  # a thread that later versions may have
@@ -115,12 +115,12 @@ def _take_thread(parts: list[bytes], threads: bool | None) -> tuple[str | None, 
 
 def _category(part: bytes) -> tuple[str | None, str | None]:
     """Return category and level of one bracket, None for what it does not name."""
-    if part in _CATEGORIES:
+    if part in CATEGORIES:
         return part.decode(), None
-    if part in _LEVELS:
+    if part in LEVELS:
         return None, part.decode()
     category, colon, level = part.partition(b":")
-    if colon and category in _CATEGORIES and level in _LEVELS:
+    if colon and category in CATEGORIES and level in LEVELS:
         return category.decode(), level.decode()
     return None, None
 

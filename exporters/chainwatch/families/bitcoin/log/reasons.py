@@ -97,12 +97,12 @@ _BLOCK_REASONS = {
 _BLOCK_CLASS = {reason: name for name, reasons in _BLOCK_REASONS.items() for reason in reasons}
 _BLOCK_CONSENSUS_PREFIXES = ("bad-cb-", "bad-blk-", "bad-txns-")
 
-_DETAILS = re.compile(r"[,(:;]")
+DETAILS = re.compile(r"[,(:;]")
 
 
 def bare_reason(text: str) -> str:
     """Return the reason without its details, which follow a comma or stand in parentheses."""
-    return _DETAILS.split(text, 1)[0].strip()
+    return DETAILS.split(text, 1)[0].strip()
 
 
 def transaction_labels(text: str) -> tuple[str, str]:
