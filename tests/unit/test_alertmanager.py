@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.lab.alertmanager import SHIPPED_CONFIG, Alertmanager
 from tests.lab.peers import program
 from tests.lab.waiting import wait_until
 from tests.lab.webhook import Webhook
-from tests.rules import alerts
+from tests.rules import alerts, log_alerts
 
 FOLDER = SHIPPED_CONFIG.parent
 EXAMPLES = sorted((FOLDER / "examples").glob("*.yml"))
@@ -33,8 +33,10 @@ def configuration() -> dict[str, Any]:
     return dict(yaml.safe_load(SHIPPED_CONFIG.read_text()))
 
 
-def severity_of(alert: str) -> str:
-    return next(rule.labels["severity"] for rule in alerts() if rule.name == alert)
+def labels_of(alert: str) -> dict[str, str]:
+    """The labels that the rule adds: severity, and where it stands on logs alone, source."""
+    rule = next(rule for rule in [*alerts(), *log_alerts()] if rule.name == alert)
+    return {name: value for name, value in rule.labels.items() if name in ("severity", "source")}
 
 
 def test_amtool_accepts_the_configuration_as_it_stands() -> None:
@@ -109,21 +111,36 @@ ROUTES = [
     ("ChainwatchReorg", "nobody"),
     ("BitcoinFeeSpike", "nobody"),
     ("ChainwatchWatchdog", "deadman"),
+    ("LogConsensusFailure", "chat"),
+    ("LogInvalidBlock", "chat"),
+    ("LogDoubleSign", "nobody"),
+    ("LogPeersMisbehaving", "nobody"),
 ]
 
 
 @pytest.mark.parametrize(("alert", "receiver"), ROUTES)
 def test_alert_reaches_its_receiver(alert: str, receiver: str) -> None:
-    labels = [f"alertname={alert}", f"severity={severity_of(alert)}", "chain=bitcoin-main", "job=bitcoin"]
-    done = amtool(
-        "config", "routes", "test", f"--config.file={SHIPPED_CONFIG}", f"--verify.receivers={receiver}", *labels
-    )
-    assert done.returncode == 0, f"{alert} should reach {receiver}, reaches {done.stdout.strip()}"
+    labels = {"alertname": alert, **labels_of(alert), "chain": "bitcoin-main", "job": "bitcoin"}
+    assert routed(labels) == [receiver]
+
+
+def routed(labels: Mapping[str, str]) -> list[str]:
+    """The receivers of an alert."""
+    given = [f"{name}={value}" for name, value in labels.items()]
+    done = amtool("config", "routes", "test", f"--config.file={SHIPPED_CONFIG}", *given)
+    assert done.returncode == 0, f"amtool config routes test {given}:\n{done.stdout}{done.stderr}"
+    return done.stdout.strip().split(",")
+
+
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("critical", "chat"), ("page", "chat"), ("warning", "chat"), ("info", "nobody")]
+)
+def test_an_alert_from_log_lines_pages_nobody_whatever_its_severity_says(severity: str, receiver: str) -> None:
+    assert routed({"alertname": "LogOfMine", "severity": severity, "source": "logs"}) == [receiver]
 
 
 def test_alert_of_somebody_else_without_severity_reaches_the_chat() -> None:
-    done = amtool("config", "routes", "test", f"--config.file={SHIPPED_CONFIG}", "alertname=DiskFull")
-    assert done.stdout.split() == ["chat"], f"an alert without severity reaches {done.stdout.strip()}"
+    assert routed({"alertname": "DiskFull"}) == ["chat"]
 
 
 DATA = {
@@ -218,7 +235,7 @@ def test_inhibition_names_alerts_that_exist_and_labels_that_their_sources_carry(
     names = {rule.name for rule in alerts()}
     for rule in configuration()["inhibit_rules"]:
         for matcher in [*rule["source_matchers"], *rule["target_matchers"]]:
-            label, value = re.fullmatch(r'(\w+) =~? "(.+)"', matcher).groups()  # type: ignore[union-attr]
+            label, value = re.fullmatch(r'(\w+) (?:=|=~|!=) "(.+)"', matcher).groups()  # type: ignore[union-attr]
             unknown = set(value.split("|")) - names if label == "alertname" else set()
             assert not unknown, f"inhibit_rules name alerts that do not exist: {sorted(unknown)}"
         assert rule["equal"] in (["job", "instance"], ["chain"], ["chain", "validator"]), (
@@ -240,7 +257,7 @@ def alertmanager(webhook: Webhook, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def raise_alert(server: Alertmanager, alert: str, **labels: str) -> None:
-    server.post({"alertname": alert, "severity": severity_of(alert), **labels})
+    server.post({"alertname": alert, **labels_of(alert), **labels})
 
 
 def state_of(server: Alertmanager, alert: str, **labels: str) -> str:
@@ -269,6 +286,9 @@ INHIBITION = [
     ("ChainwatchNodeBehind", "ChainwatchNodeTipStale", "suppressed"),
     ("BitcoinInvalidTip", "BitcoinInvalidBlock", "suppressed"),
     ("ChainwatchNodeDown", "CometbftPeersCongested", "suppressed"),
+    ("ChainwatchNodeDown", "LogErrors", "active"),
+    ("ChainwatchNodeDown", "LogDatabaseCorrupted", "active"),
+    ("ChainwatchTargetDown", "LogDiskFull", "active"),
     ("ChainwatchNodeIsolated", "CometbftNodeBehind", "suppressed"),
     ("CometbftNodeBehind", "ChainwatchNodeBehind", "suppressed"),
     ("CometbftConsensusFailure", "ChainwatchNodeBehind", "suppressed"),

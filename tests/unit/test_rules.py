@@ -20,13 +20,15 @@ from tests.lab.peers import program
 from tests.rules import (
     ALWAYS_THERE,
     PROMETHEUS,
-    REPOSITORY,
     RULE_FILES,
+    RUNBOOK_URL,
+    RUNBOOKS,
     STORY_FILES,
     Rule,
     Selector,
     Story,
     alerts,
+    log_alerts,
     reads,
     rules,
     selectors,
@@ -35,8 +37,6 @@ from tests.rules import (
     without_suffix,
 )
 
-RUNBOOKS = REPOSITORY / "docs" / "runbooks"
-RUNBOOK_URL = "https://github.com/chainwatch/chainwatch/blob/main/docs/runbooks/{}.md"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
 # What others export, and what an operator may record.
@@ -191,7 +191,7 @@ def _groups(files: Sequence[str]) -> set[str]:
     return {group["name"] for path in files for group in yaml.safe_load(Path(path).read_text())["groups"]}
 
 
-@each_alert
+@pytest.mark.parametrize("alert", [*alerts(), *log_alerts()], ids=lambda rule: rule.name)
 def test_alert_has_a_runbook_of_one_page(alert: Rule) -> None:
     path = RUNBOOKS / f"{alert.name}.md"
     assert path.exists(), f"{alert.name}: docs/runbooks/{path.name} is missing"
@@ -205,7 +205,7 @@ def test_alert_has_a_runbook_of_one_page(alert: Rule) -> None:
 
 
 def test_no_runbook_lacks_its_alert() -> None:
-    orphans = {path.stem for path in RUNBOOKS.glob("*.md")} - {alert.name for alert in alerts()}
+    orphans = {path.stem for path in RUNBOOKS.glob("*.md")} - {alert.name for alert in [*alerts(), *log_alerts()]}
     assert not orphans, f"docs/runbooks has pages for alerts that do not exist: {', '.join(sorted(orphans))}"
 
 
