@@ -20,7 +20,12 @@ def bitcoin(folder: Path, narrator: Narrator) -> Iterator[None]:
         Litecoind(folder / "node-b", "b") as b,
         Exporter(folder / "exporter-a", a) as watch_a,
         Exporter(folder / "exporter-b", b) as watch_b,
-        stage(folder, {"bitcoin": [watch_a.address, watch_b.address]}, narrator) as on_stage,
+        stage(
+            folder,
+            {"bitcoin": [watch_a.address, watch_b.address]},
+            narrator,
+            logs={"bitcoin": [_log(a, watch_a), _log(b, watch_b)]},
+        ) as on_stage,
     ):
         for name, url in (
             ("exporter of node a", watch_a.url + "/"),
@@ -35,12 +40,22 @@ def bitcoin(folder: Path, narrator: Narrator) -> Iterator[None]:
         yield
 
 
+def _log(node: Litecoind, watch: Exporter) -> dict[str, str]:
+    """A node's log under the labels that the node has in Prometheus."""
+    return {"chain": "litecoin-regtest", "instance": watch.address, "__path__": str(node.log_file)}
+
+
 def _blocks_arrive(on_stage: Stage, a: Litecoind, b: Litecoind, watch_a: Exporter) -> None:
     a.connect(b)
     a.mine(20)
     same_tip(a, b)
     on_stage.prometheus.wait_for("count(chainwatch_tip_height == 20) == 2", timeout=60)
     on_stage.narrator.say("20 blocks mined by a reached b; Prometheus sees both nodes at height 20")
+    if on_stage.loki:
+        on_stage.loki.wait_for(
+            'count(count by (instance) (count_over_time({event="update_tip"} | height="20" [5m]))) == 2'
+        )
+        on_stage.narrator.say('Loki has the line of each: {event="update_tip"} | height="20"')
     watch_a.wait_value("chainwatch_reorgs_total", 0, origin="network")
 
 

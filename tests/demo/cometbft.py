@@ -25,7 +25,16 @@ def cometbft(folder: Path, narrator: Narrator) -> Iterator[None]:
     with (
         CometbftNet(folder / "net") as net,
         Exporter(folder / "exporter", net.full, settings=_our_settings(folder, net)) as watch,
-        stage(folder, {"cometbft": [watch.address]}, narrator) as on_stage,
+        stage(
+            folder,
+            {"cometbft": [watch.address]},
+            narrator,
+            logs={
+                "cometbft": [
+                    {"chain": net.chain_id, "instance": watch.address, "__path__": str(net.full.log_file)},
+                ]
+            },
+        ) as on_stage,
     ):
         for name, url in (
             ("who votes, live", watch.url + "/consensus"),

@@ -7,10 +7,11 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab import Alertmanager, Notice, Prometheus, Webhook
+from tests.demo.grafana import commands
+from tests.lab import Alertmanager, Loki, LokiMissingError, Notice, Prometheus, Promtail, Webhook
 
 SCRAPE_INTERVAL = "5s"
 # Long enough for the slowest shipped `for`, keep_firing_for and group_interval that a story meets.
@@ -26,6 +27,10 @@ class Narrator:
     def say(self, text: str) -> None:
         """Print one line of the story."""
         self._print([text])
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Print lines for a person to paste."""
+        self._print(lines)
 
     def page(self, notice: Notice) -> None:
         """Print what reached the webhook; the heartbeat of the watchdog is no news."""
@@ -55,6 +60,7 @@ class Stage:
     prometheus: Prometheus
     alertmanager: Alertmanager
     webhook: Webhook
+    loki: Loki | None = field(default=None)
 
     def expect(self, alertname: str, status: str, since: float, **labels: str) -> float:
         """Wait for a notice and return the seconds from `since` (Unix time) to its arrival."""
@@ -63,16 +69,36 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(folder: Path, targets: Mapping[str, Sequence[str]], narrator: Narrator) -> Iterator[Stage]:
-    """Start Prometheus and Alertmanager with the shipped configuration, scraping `targets` (by job)."""
-    with (
-        Webhook(narrator.page) as webhook,
-        Alertmanager(folder / "alertmanager", webhook=webhook.url) as alertmanager,
-        Prometheus(
-            folder / "prometheus",
-            targets=targets,
-            alertmanager=alertmanager.address,
-            scrape_interval=SCRAPE_INTERVAL,
-        ) as prometheus,
-    ):
-        yield Stage(narrator, prometheus, alertmanager, webhook)
+def stage(
+    folder: Path,
+    targets: Mapping[str, Sequence[str]],
+    narrator: Narrator,
+    *,
+    logs: Mapping[str, Sequence[Mapping[str, str]]],
+) -> Iterator[Stage]:
+    """Start Prometheus and Alertmanager with the shipped configuration, scraping `targets` (by job).
+
+    Where Loki and promtail are built they keep the nodes' `logs` (by job: labels, __path__ among them). Then say how a
+    Grafana shows it all.
+    """
+    with contextlib.ExitStack() as stack:
+        webhook = stack.enter_context(Webhook(narrator.page))
+        alertmanager = stack.enter_context(Alertmanager(folder / "alertmanager", webhook=webhook.url))
+        prometheus = stack.enter_context(
+            Prometheus(
+                folder / "prometheus",
+                targets=targets,
+                alertmanager=alertmanager.address,
+                scrape_interval=SCRAPE_INTERVAL,
+            )
+        )
+        urls = {"prometheus": prometheus.url, "alertmanager": alertmanager.url}
+        try:
+            loki = stack.enter_context(Loki(folder / "loki", alertmanager=alertmanager.address))
+            stack.enter_context(Promtail(folder / "promtail", loki.url, targets=logs))
+            urls["loki"] = loki.url
+        except LokiMissingError as missing:
+            loki = None
+            narrator.say(f"without the nodes' logs: {missing}")
+        narrator.show(commands(folder / "grafana", urls))
+        yield Stage(narrator, prometheus, alertmanager, webhook, loki)
