@@ -15,21 +15,33 @@ _CONSTANT = re.compile(r"\w+:chains(?::public)?(?:\{.*\})? (?P<by>[*/]) (?P<numb
 
 
 def choices(metric: str) -> tuple[Variable, ...]:
-    """Chain, job and instance of those that export a metric, such as `chainwatch_node_info{family="bitcoin"}`."""
+    """Chain, job and instance of those that export a metric, such as `chainwatch_node_info{family="bitcoin"}`.
+
+    All of a family's board is all of the family, since All chains are those that the metric has.
+    """
     bare = metric if metric.endswith("}") else metric + "{}"
     select = re.sub(r"(?<!\{)\}$", ",*}", bare).replace("{}", "{*}")
     return (
-        Variable(name="chain", query=f"label_values({metric}, chain)"),
+        Variable(name="chain", query=f"label_values({metric}, chain)", all_value=""),
         Variable(name="job", query=f"label_values({select}, job)"),
         Variable(name="instance", query=f"label_values({select}, instance)"),
     )
 
 
+def to_node(board: str) -> tuple[str, str]:
+    """Return a link from a row of a table, which has columns chain, job and instance, to a board of that node."""
+    chosen = "&".join(f"var-{name}=${{__data.fields.{name}}}" for name in ("chain", "job", "instance"))
+    return "Board of this node", f"/d/chainwatch-{board}?{chosen}&${{datasource:queryparam}}&${{__url_time_range}}"
+
+
+# One mark where the trouble of an alert began: a band for as long as it fires would paint every graph red.
 ALERTS = Annotation(
     "Alerts",
-    'ALERTS{alertstate="firing",severity=~"critical|warning",chain=~"$chain"}',
+    'ALERTS_FOR_STATE{severity=~"critical|warning",chain=~"$chain|"} * 1000'
+    ' and ignoring (alertstate) ALERTS{alertstate="firing"}',
     "{{alertname}} {{instance}}",
     "red",
+    at_value=True,
 )
 REORGS = Annotation(
     "Reorganisations",

@@ -24,11 +24,19 @@ class Unit(StrEnum):
     SECONDS = "s"
     RATIO = "percentunit"  # 0 to 1, shown as percent
     PER_SECOND = "cps"
+    CALLS_PER_SECOND = "suffix:calls/s"
+    FRAMES_PER_SECOND = "suffix:frames/s"
+    TX_PER_SECOND = "suffix:tx/s"
+    LINES_PER_SECOND = "suffix:lines/s"
+    VOTES_PER_SECOND = "suffix:votes/s"
+    IO_PER_SECOND = "iops"
     AGO = "dateTimeFromNow"  # of milliseconds since 1970
-    FEERATE = "suffix: sat/vB"
-    SATOSHIS = "suffix: sat"
-    BLOCKS = "suffix: blocks"
+    FEERATE = "suffix:sat/vB"
+    SATOSHIS = "suffix:sat"
+    COINS = "suffix:coins"  # 1e8 satoshis each
+    BLOCKS = "suffix:blocks"
     HASHES_PER_SECOND = "H/s"
+    HEX = "hex"
     TEXT = "string"
 
 
@@ -94,6 +102,7 @@ class Panel:
     instant: bool = False
     as_table: bool = False
     as_heatmap: bool = False
+    points: int | None = None  # how many values over the time range at most; one for each pixel without it
     logs: Mapping[str, str] | None = None
 
 
@@ -116,6 +125,8 @@ class Variable:
     source: Source = Source.PROMETHEUS
     multi: bool = True
     everything: bool = True  # whether All can be chosen, which is then the default
+    regex: str = ""  # of a query_result(...): picks `value` and `text` of each series, whose order stays
+    all_value: str | None = None  # what All stands for in a selector, where it is not `.+`; "" for the list of values
     hidden: bool = False
 
 

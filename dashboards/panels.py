@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from dashboards.model import Json, Level, Mappings, Panel, Query, Signal, Unit
 
 Lines = Mapping[str, str] | None
 
 
-def stat(signal: Signal, width: int = 4, height: int = 4, *, logs: Lines = None, title: str | None = None) -> Panel:
-    """The last value, large; with several series one beside the other."""
-    options = {
+def stat(
+    signal: Signal,
+    width: int = 4,
+    height: int = 4,
+    *,
+    in_lines: bool = False,
+    logs: Lines = None,
+    title: str | None = None,
+) -> Panel:
+    """The last value, large; several series one beside the other, or, `in_lines`, one below the other."""
+    options: Json = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "colorMode": "value" if signal.levels or signal.mappings else "none",
         "graphMode": "none",
         "justifyMode": "auto",
-        "orientation": "auto",
+        "orientation": "horizontal" if in_lines else "auto",
         "textMode": "auto",
     }
+    if in_lines:
+        options["text"] = {"titleSize": 13, "valueSize": 18}  # else they shrink with the number of lines
     return Panel(
         type="stat", signal=signal, width=width, height=height, options=options, logs=logs, title=title, instant=True
     )
@@ -39,10 +49,14 @@ def graph(
     stacked: bool = False,
     steps: bool = False,
     fill: int = 0,
+    soft_max: float | None = None,
     logs: Lines = None,
     title: str | None = None,
 ) -> Panel:
-    """Lines over time. `steps` for values that hold until the next one, such as heights."""
+    """Lines over time. `steps` for values that hold until the next one, such as heights.
+
+    `soft_max` is where the axis ends unless a value is higher; without it, an axis of zeros alone goes to 100.
+    """
     custom = {
         "drawStyle": "line",
         "lineInterpolation": "stepAfter" if steps else "linear",
@@ -51,6 +65,7 @@ def graph(
         "showPoints": "auto",
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        **({} if soft_max is None else {"axisSoftMax": soft_max}),
     }
     return Panel(
         type="timeseries",
@@ -72,6 +87,7 @@ def bars(signal: Signal, width: int = 8, height: int = 7, *, logs: Lines = None,
         "fillOpacity": 70,
         "showPoints": "never",
         "stacking": {"mode": "normal", "group": "A"},
+        "axisSoftMax": 1,  # else an axis of zeros alone goes to 100
     }
     return Panel(
         type="timeseries",
@@ -80,6 +96,7 @@ def bars(signal: Signal, width: int = 8, height: int = 7, *, logs: Lines = None,
         height=height,
         options=_with_legend("multi", "desc"),
         custom=custom,
+        points=100,  # bars of a pixel's width cannot be seen
         logs=logs,
         title=title,
     )
@@ -167,21 +184,24 @@ def log_lines(signal: Signal, width: int = 24, height: int = 14, *, title: str |
     return Panel(type="logs", signal=signal, width=width, height=height, options=options, title=title)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table: the value of a query, or, without one, a label that the queries have.
 
-    `link` is a data link; `${__data.fields.NAME}` in it is the row's value of the column with that title.
+    `link` is a data link; `${__data.fields.NAME}` in it is the row's value of the column with that title or label. A
+    `hidden` column is there for links, or since a query that brings labels brings a value too.
     """
 
     title: str
     expr: str | None = None
+    _: KW_ONLY
     label: str = ""
     unit: Unit = Unit.NUMBER
     levels: tuple[Level, ...] = ()
     mappings: Mappings | None = None
     width: int | None = None
     link: tuple[str, str] | None = None  # what it says, where it leads
+    hidden: bool = False
 
 
 def table(
@@ -226,7 +246,7 @@ def table(
         width=width,
         height=height,
         options=options,
-        custom={"align": "auto", "filterable": False},
+        custom={"align": "auto", "filterable": False, "minWidth": 80},
         overrides=tuple(_override(column) for column in columns),
         transformations=({"id": "merge", "options": {}}, organize),
         instant=True,
@@ -253,10 +273,15 @@ def _override(column: Column) -> Json:
         properties.append({"id": "custom.width", "value": column.width})
     if column.mappings:
         properties.append({"id": "mappings", "value": mappings(column.mappings)})
+        properties.append({"id": "custom.align", "value": "left"})  # words, not numbers
     if column.levels:
         properties.append({"id": "thresholds", "value": thresholds(column.levels)})
     if column.levels or column.mappings:
+        properties.append({"id": "color", "value": {"mode": "thresholds"}})
         properties.append({"id": "custom.cellOptions", "value": {"type": "color-text"}})
+    if column.hidden:
+        # Grafana knows the first of these words since 11, the second before.
+        properties += [{"id": "custom.hideFrom.viz", "value": True}, {"id": "custom.hidden", "value": True}]
     if column.link:
         says, url = column.link
         properties.append({"id": "links", "value": [{"title": says, "url": url}]})

@@ -112,7 +112,8 @@ def _query_variable(variable: Variable, board: Board) -> Json:
     if variable.source is Source.LOKI:
         asked: Any = _loki_label(query)
     else:
-        asked = {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
+        kind = 3 if variable.regex else 1  # in Grafana's editor: query_result, label_values
+        asked = {"qryType": kind, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
     chosen = {"text": ["All"], "value": ["$__all"]} if variable.multi else {"text": "All", "value": "$__all"}
     return {
         "type": "query",
@@ -121,16 +122,23 @@ def _query_variable(variable: Variable, board: Board) -> Json:
         "datasource": _datasource(variable.source),
         "definition": query,
         "query": asked,
-        "regex": "",
+        "regex": variable.regex,
         "refresh": 2,  # when the time range changes
-        "sort": 1,
+        "sort": 0 if variable.regex else 1,
         "hide": 2 if variable.hidden else 0,
         "multi": variable.multi,
         "includeAll": variable.everything,
-        "allValue": ".+" if variable.everything and variable.name in board.scope else None,
+        "allValue": _everything(variable, board),
         "options": [],
         "current": {"selected": True, **chosen} if variable.everything else {},
     }
+
+
+def _everything(variable: Variable, board: Board) -> str | None:
+    """Return what All stands for; None for a list of all values."""
+    if variable.all_value is not None:
+        return variable.all_value or None
+    return ".+" if variable.everything and variable.name in board.scope else None
 
 
 def _loki_label(query: str) -> Json:
@@ -200,6 +208,7 @@ def _panel(panel: Panel, board: Board, number: int) -> Json:
         "targets": _targets(panel, board),
         "fieldConfig": {"defaults": _defaults(panel), "overrides": overrides},
         "options": panel.options,
+        **({} if panel.points is None else {"maxDataPoints": panel.points}),
         "transformations": list(panel.transformations),
         "links": [_to_logs(panel.logs, board)] if panel.logs is not None else [],
     }
@@ -235,7 +244,7 @@ def _targets(panel: Panel, board: Board) -> list[Json]:
             "legendFormat": legend,
         }
         if signal.source is Source.LOKI:
-            target["queryType"] = "range"
+            target["queryType"] = "instant" if panel.instant else "range"
         else:
             target |= {"instant": panel.instant, "range": not panel.instant}
             target["format"] = "table" if panel.as_table else "heatmap" if panel.as_heatmap else "time_series"
@@ -258,6 +267,7 @@ _ALERT_STYLE: Json = {
         {"id": "custom.stacking", "value": {"mode": "none", "group": "alert"}},
         {"id": "custom.drawStyle", "value": "line"},
         {"id": "custom.lineWidth", "value": 1},
+        {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
     ],
 }
 
