@@ -2,6 +2,7 @@
 
 PYTHON_BIN := .venv/bin
 PYTEST := $(PYTHON_BIN)/python -m pytest
+LOKI_TESTS := tests/live/test_boards.py tests/live/test_loki.py
 
 .PHONY: help setup peers loki demo test unit live check format generate lock bench clean
 
@@ -20,14 +21,16 @@ loki: setup ## Build a real Loki and promtail with Go, for tests and demo; where
 demo: peers ## Real nodes, Prometheus, Alertmanager and a story of trouble. CHAIN=cometbft tells another. ONCE=1 ends after it.
 	@$(PYTHON_BIN)/python -m tests.demo $(if $(CHAIN),--chain $(CHAIN)) $(if $(ONCE),--once)
 
-test: peers loki ## All tests, those with real programs included.
-	$(PYTEST) -n 2 tests/unit tests/conformance
-	$(PYTEST) tests/live
+# Loki is built from hundreds of modules, in minutes: on the time that the live tests leave, and those that need it come last.
+test: peers ## All tests, those with real programs included.
+	@nice -n 19 $(PYTHON_BIN)/python -m tests.lab loki & \
+	$(PYTEST) tests/live $(addprefix --ignore=,$(LOKI_TESTS)); failed=$$?; wait; \
+	$(PYTEST) -n 2 tests/unit tests/conformance && $(PYTEST) $(LOKI_TESTS) && exit $$failed
 
 unit: setup ## The quick tests only.
 	$(PYTEST) -n 2 tests/unit tests/conformance
 
-live: peers ## Only the tests with real programs.
+live: peers loki ## Only the tests with real programs.
 	$(PYTEST) tests/live
 
 check: setup ## Format, lint, types, import directions.

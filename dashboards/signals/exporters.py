@@ -159,7 +159,7 @@ FAILURES_BY_METHOD = Signal(
 
 def _latency(share: float, by: str) -> str:
     buckets = f"sum by (le, {by}) (rate(chainwatch_rpc_duration_seconds_bucket{{*}}[$__rate_interval]))"
-    return f"histogram_quantile({share}, {buckets})"
+    return f"histogram_quantile({share}, {buckets}) >= 0"
 
 
 LATENCY = Signal(

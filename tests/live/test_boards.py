@@ -23,7 +23,6 @@ LAST_SCRAPES_SECONDS = 5
 # What a query reads, and what it needs that the scene does not have.
 EMPTY = {
     "bitcoin_retarget_progress_ratio": "a chain whose difficulty changes: regtest's does not",
-    'name="bitcoin_mempool_accepts_per_hour_min"': "a public chain: no other has this alert",
     "unless on (chain, validator) cometbft_validator_own_info": "a validator chosen that is not one's own",
 }
 # Likewise, and there only if this machine is so.

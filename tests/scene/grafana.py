@@ -77,7 +77,7 @@ class Viewer:
                 chosen[name] = variable["allValue"]
             else:
                 options = self.options(board, name)
-                everything = "|".join(map(re.escape, options))
+                everything = "|".join(map(_escaped, options))
                 chosen[name] = f"({everything})" if variable["includeAll"] else "".join(options[:1])
         return chosen[name]
 
@@ -105,6 +105,11 @@ class Viewer:
 def interpolated(expr: str, values: Mapping[str, str]) -> str:
     """Put values in the place of `$name` and `${name}`."""
     return re.sub(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))", lambda found: values.get(found[1] or found[2], found[0]), expr)
+
+
+def _escaped(value: str) -> str:
+    """A value within a regular expression within a string, as Grafana puts it there."""
+    return re.sub(r"[\\^$.*+?()\[\]{}|]", lambda mark: "\\\\" + mark[0], value)
 
 
 def _line(metric: Mapping[str, str]) -> str:

@@ -74,7 +74,8 @@ class Core31:
 
     def watch_settings(self) -> dict[str, str | bool | None]:
         """Settings of an exporter that watches it."""
-        login = {"rpc.cookie-file": None, "chain.name": "core31-regtest"}
+        # By this name it has the alerts of a public chain, and boards their lines.
+        login = {"rpc.cookie-file": None, "chain.name": "bitcoin-main"}
         return {"rpc.url": f"http://127.0.0.1:{self._port}", "zmq.url": self._publisher.address, **login}
 
     def beat(self) -> None:
