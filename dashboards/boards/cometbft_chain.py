@@ -34,7 +34,7 @@ def _exporters() -> Panel:
         "Each exporter's view of the chain. Click one for its live page: who is to propose, who voted, who is missing. "
         "(It opens http://INSTANCE/consensus, port 11333 where the instance is a name, as your browser reaches it.)",
         (
-            Column("Exporter", label="instance", link=to_page),
+            Column("Exporter", label="instance", link=to_page, width=140),
             Column("Condition", chain.CONDITION_OF_EACH, mappings=chain.CONDITIONS, width=125),
             Column("Since", f"max by (instance) (cometbft_chain_{since}{{*}}) * 1000", unit=Unit.AGO, width=140),
             Column("Height", "max by (instance) (chainwatch_tip_height{*})", width=75),
