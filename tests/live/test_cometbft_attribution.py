@@ -28,17 +28,21 @@ class Case:
     ours: CometbftNode
     watched: CometbftNode
     exporter: Exporter
-    frozen: tuple[CometbftNode, ...]
+    silent: bool  # ours freezes for some blocks
+    also_silent: tuple[CometbftNode, ...]
     page: Page | None = None
 
     def play(self) -> None:
         """Miss some blocks and sign again."""
         Recorder(self.exporter).wait_counting()
-        if self.frozen:
-            with frozen(*self.frozen):
-                self.net.wait_blocks(MISSED + 1, timeout=60)
+        if self.silent:
+            # Who misses as well is away for longer: with ours alone, the cause is another.
+            with frozen(*self.also_silent):
+                self.net.wait_blocks(2)
+                with frozen(self.ours):
+                    self.net.wait_blocks(MISSED + 1, timeout=60)
+                wait_until(self.signs_again, "our validator's next vote to be counted")
             back = self.net.wait_blocks(4)
-            wait_until(self.signs_again, "our validator's next vote to be counted")
         else:
             wait_until(
                 lambda: self.causes(self.exporter.page()).get("proposer", 0) >= 2, "votes to be left out", timeout=60
@@ -63,19 +67,19 @@ class Case:
 def _network(folder: Path) -> Case:
     """Another validator with more than a sixth of the power is away too."""
     net = CometbftNet(folder / "net", validators=6, powers=(10, 10, 10, 10, 10, 5), chain_id="cause-network")
-    return _case(folder, net, net.full, net.validators[5], net.validators[4:])
+    return _case(folder, net, net.full, net.validators[5], also_silent=(net.validators[4],))
 
 
 def _node(folder: Path) -> Case:
     """The watched node is the validator itself, and hangs."""
     net = CometbftNet(folder / "net", full_nodes=0, chain_id="cause-node")
-    return _case(folder, net, net.validators[3], net.validators[3], net.validators[3:])
+    return _case(folder, net, net.validators[3], net.validators[3])
 
 
 def _signer(folder: Path) -> Case:
     """The validator says nothing, while the watched node and everybody else are well."""
     net = CometbftNet(folder / "net", chain_id="cause-signer")
-    return _case(folder, net, net.full, net.validators[3], net.validators[3:])
+    return _case(folder, net, net.full, net.validators[3])
 
 
 def _proposer(folder: Path) -> Case:
@@ -90,14 +94,20 @@ def _proposer(folder: Path) -> Case:
         node.settings[commit] = "500ms"
     net.validators[0].settings |= {commit: "0s", gossip: "500ms"}
     net.validators[3].settings |= {gossip: "100ms"}
-    return _case(folder, net, net.full, net.validators[3], ())
+    return _case(folder, net, net.full, net.validators[3], silent=False)
 
 
 def _case(
-    folder: Path, net: CometbftNet, watched: CometbftNode, ours: CometbftNode, victims: list[CometbftNode] | tuple[()]
+    folder: Path,
+    net: CometbftNet,
+    watched: CometbftNode,
+    ours: CometbftNode,
+    *,
+    silent: bool = True,
+    also_silent: tuple[CometbftNode, ...] = (),
 ) -> Case:
     exporter = Exporter(folder / "exporter", watched, settings={"validators.own": f"{ours.address}=ours"})
-    return Case(net, ours, watched, exporter, tuple(victims))
+    return Case(net, ours, watched, exporter, silent, also_silent)
 
 
 BUILDERS = {"network": _network, "node": _node, "signer": _signer, "proposer": _proposer}

@@ -165,7 +165,7 @@ async def test_it_connects_again_after_a_cut_and_delivers_first_what_had_come() 
         await until(lambda: node.connections)
         await node.send(*(str(number) for number in range(50)))
         node.connections[-1].transport.close()  # after what is written
-        await until(lambda: len(node.connections) == 2)
+        await until(lambda: len(reader.told("opened")) == 2)
 
         assert [kind for kind, _ in reader.log] == ["opened", *["frame"] * 50, "closed", "opened"]
         assert reader.told("closed") == ["it broke without a goodbye; did the node stop?"]
