@@ -87,6 +87,7 @@ def test_after_a_partition_the_loser_counts_one_reorganisation_and_the_winner_no
         assert reorgs(won) == NONE
         assert won.value("bitcoin_blocks_disconnected_total") == 0
         assert won.value("bitcoin_blocks_connected_total") == depth + 2
+        two.wait_value("bitcoin_connected_transactions_total", depth + 2)
 
 
 def test_a_branch_that_came_and_went_between_two_looks_is_counted(tmp_path: Path) -> None:

@@ -49,6 +49,19 @@ async def test_bitcoin_sv_has_no_weight_and_gives_fees_in_coins(chain: FakeChain
         assert [watch.value(name) for name in NAMES] == [2, 300, None, 123]
 
 
+async def test_bitcoin_sv_without_txindex_has_no_fees_and_is_asked_what_it_refused_but_once(chain: FakeChain) -> None:
+    chain.stats = {"txs": 2, "total_size": 300}
+    async with watching(chain) as watch:
+        await watch.settled()
+        await until(lambda: watch.value(NAMES[0]) is not None)
+        asked = chain.asked["getblockstats"]
+        chain.mine(2)
+        await until(lambda: watch.value(NAMES[0]) == 4)
+
+        assert [watch.value(name) for name in NAMES] == [4, 600, None, None]
+        assert chain.asked["getblockstats"] == asked + 2
+
+
 @pytest.mark.parametrize(
     "error", [errors.MethodNotFound("not here"), errors.Forbidden("403"), errors.NodeTimeout("10 s")]
 )

@@ -157,7 +157,11 @@ async def test_utxo_set_of_a_node_that_knows_no_hash_type() -> None:
 
     async with FakeNode(FIXTURES / "bitcoinsv") as fake, watched(fake) as node:
         fake.answers["gettxoutsetinfo"] = answer
-        assert (await collect(utxo_set.UtxoSetCollector(node)))["bitcoin_utxo_set_height"][()] == 111
+        collector = utxo_set.UtxoSetCollector(node)
+        assert (await collect(collector))["bitcoin_utxo_set_height"][()] == 111
+        fake.answers["getblockchaininfo"] = {**recorded("bitcoinsv", "getblockchaininfo"), "bestblockhash": "f" * 64}
+        await collect(collector)
+        assert fake.methods.count("gettxoutsetinfo") == 3  # it is asked what it refused but once
 
 
 # Refusals and what a version lacks

@@ -55,6 +55,8 @@ class UtxoSetCollector(Collector[BitcoinNode]):
         super().__init__(node)
         self._counted: TxOutSetInfo | None = None
         self._counting: asyncio.Task[TxOutSetInfo] | None = None
+        # Without a hash of the set, which takes twice the time and tells nothing here.
+        self._hash_type: tuple[str, ...] = ("none",)
 
     async def collect(self) -> Iterable[Metric]:
         """Ask getblockchaininfo; have gettxoutsetinfo asked when the best block is another than at the last count."""
@@ -79,9 +81,9 @@ class UtxoSetCollector(Collector[BitcoinNode]):
 
     async def _count(self) -> TxOutSetInfo:
         try:
-            # Without a hash of the set, which takes twice the time and tells nothing here.
-            return await self.node.rpc.call("gettxoutsetinfo", "none", into=TxOutSetInfo)
+            return await self.node.rpc.call("gettxoutsetinfo", *self._hash_type, into=TxOutSetInfo)
         except RpcError as error:
-            if error.code != MISC_ERROR:
+            if error.code != MISC_ERROR or not self._hash_type:
                 raise
-            return await self.node.rpc.call("gettxoutsetinfo", into=TxOutSetInfo)
+        self._hash_type = ()  # this node knows none
+        return await self._count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from prometheus_client import Metric
@@ -30,9 +30,12 @@ WEIGHT = counter(
 )
 FEES = counter("bitcoin_connected_fees_satoshis_total", "Fees paid in connected blocks, from getblockstats.totalfee.")
 
-WANTED = ("txs", "total_size", "total_weight", "totalfee")
-# Bitcoin SV has no weight, and refuses the whole question for it.
-WITHOUT_WEIGHT = ("txs", "total_size", "totalfee")
+# What is asked for, most first. Bitcoin SV has no weight, and no fees without -txindex, and refuses the whole question.
+CHOICES: Sequence[tuple[str, ...]] = (
+    ("txs", "total_size", "total_weight", "totalfee"),
+    ("txs", "total_size", "totalfee"),
+    ("txs", "total_size"),
+)
 INVALID_PARAMETER = -8
 QUEUE = 100
 
@@ -60,7 +63,7 @@ class BlockTotals:
 
     def __init__(self, rpc: BitcoinRpc) -> None:
         self._rpc = rpc
-        self._stats: tuple[str, ...] = WANTED
+        self._choices = CHOICES
         self._waiting: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(QUEUE)
         self._totals: dict[str, LiveCounter] = {}
 
@@ -88,15 +91,15 @@ class BlockTotals:
                 log.debug("block %s is missing from the totals: %s", block_hash, error)
 
     async def _ask(self, block_hash: str) -> BlockStats:
-        try:
-            return await self._rpc.call("getblockstats", block_hash, self._stats, into=BlockStats)
-        except MethodNotFound:
-            raise
-        except RpcError as error:
-            if error.code != INVALID_PARAMETER or self._stats == WITHOUT_WEIGHT:
+        while True:
+            try:
+                return await self._rpc.call("getblockstats", block_hash, self._choices[0], into=BlockStats)
+            except MethodNotFound:
                 raise
-        self._stats = WITHOUT_WEIGHT
-        return await self._rpc.call("getblockstats", block_hash, self._stats, into=BlockStats)
+            except RpcError as error:
+                if error.code != INVALID_PARAMETER or len(self._choices) == 1:
+                    raise
+            self._choices = self._choices[1:]
 
     def _add(self, stats: BlockStats, counted: bool) -> None:
         for definition, value in (
