@@ -211,11 +211,11 @@ CLOCK_OFFSET = Signal(
 )
 STREAMS = Signal(
     title="Streams of events",
-    description="Open connections by which a node tells what happens: ZMQ, websocket, its log. Down also when one"
-    " missed a block, until its next message.",
+    description="Connections by which a node tells what happens: ZMQ, websocket, its log. Down when one of them is, or"
+    " missed a block, until its next message; Exporter health shows which.",
     unit=Unit.NUMBER,
-    queries=(Query("chainwatch_stream_connected{*}", "{{instance}} {{stream}}"),),
-    mappings={1: ("open", OK), 0: ("down", CRITICAL)},
+    queries=(Query("min by (chain, job, instance) (chainwatch_stream_connected{*})", "{{instance}}"),),
+    mappings={1: ("all open", OK), 0: ("one down", CRITICAL)},
 )
 RPC_FAILURES = Signal(
     title="Calls that the nodes did not answer",

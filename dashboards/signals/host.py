@@ -124,12 +124,12 @@ DISK_LATENCY = Signal(
     queries=(
         Query(
             f"{_rate('node_disk_read_time_seconds_total', _DISKS)}"
-            f" / {_rate('node_disk_reads_completed_total', _DISKS)}",
+            f" / ({_rate('node_disk_reads_completed_total', _DISKS)} > 0)",
             f"{_DISK} read",
         ),
         Query(
             f"{_rate('node_disk_write_time_seconds_total', _DISKS)}"
-            f" / {_rate('node_disk_writes_completed_total', _DISKS)}",
+            f" / ({_rate('node_disk_writes_completed_total', _DISKS)} > 0)",
             f"{_DISK} write",
         ),
     ),

@@ -26,7 +26,10 @@ EMPTY = {
     "unless on (chain, validator) cometbft_validator_own_info": "a validator chosen that is not one's own",
 }
 # Likewise, and there only if this machine is so.
-OF_THE_MACHINE = {"node_systemd_": "systemd, which containers do without"}
+OF_THE_MACHINE = {
+    "node_systemd_": "systemd, which containers do without",
+    "node_disk_read_time_": "reads from the disk, where the cache may hold all",
+}
 
 
 @dataclass(frozen=True)
