@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import pytest
 
 from tests.lab import wait_until
+from tests.live.site import unix
 from tests.scene import Scene
 from tests.scene.grafana import Range, Viewer
 from tests.unit.dashboards.reading import Board, Query, boards
 
 TOLD_SECONDS = 200  # 50 where the machine has nothing else to do
 LAST_SCRAPES_SECONDS = 5
+ALL_THERE_SECONDS = 20
 
 # What a query reads, and what it needs that the scene does not have.
 EMPTY = {
@@ -48,9 +50,16 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         with scene.playing(beats_between_faults=1) as players:
             wait_until(lambda: all(one.told.is_set() for one in players), "every fault", timeout=TOLD_SECONDS)
             time.sleep(LAST_SCRAPES_SECONDS)
+            # Some rules are evaluated once a minute, and their first time was perhaps before there was anything.
+            wait_until(lambda: evaluated(scene) > began + ALL_THERE_SECONDS, "every rule", timeout=90)
             failed = [failure for player in players for failure in player.failed]
             assert not failed, "\n".join(failed)
         yield Seen(scene, Viewer(scene.prometheus, scene.loki, Range(began, time.time())))
+
+
+def evaluated(scene: Scene) -> float:
+    """Since when every rule has been evaluated, Unix time."""
+    return min(unix(rule["lastEvaluation"]) for rule in scene.prometheus.rules())
 
 
 def queries() -> Iterator[tuple[str, Board, Query]]:
