@@ -31,7 +31,17 @@ WAITS = {"5s": "5s", "30s": "5s", "1m": "6s", "2m": "7s", "3m": "8s", "5m": "8s"
 # A minute as shipped: longer than the five seconds that the exporter takes to tell an operator's doing.
 OUTLASTING = {"BitcoinInvalidTip": "12s"}
 # A window keeps its place in the order of windows, and holds eight scrapes at least.
-WINDOWS = {"2m": "16s", "5m": "16s", "10m": "20s", "15m": "20s", "30m": "20s", "1h": "30s", "12h": "30s", "1d": "60s"}
+WINDOWS = {
+    "30s": "16s",
+    "2m": "16s",
+    "5m": "16s",
+    "10m": "20s",
+    "15m": "20s",
+    "30m": "20s",
+    "1h": "30s",
+    "12h": "30s",
+    "1d": "60s",
+}
 # Machines that run these tests may be slow, and nothing is won by giving up early.
 PATIENCE = 60.0
 

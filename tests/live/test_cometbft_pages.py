@@ -1,9 +1,9 @@
 """From what happens to a CometBFT chain or to our validator on it to a page, on four nets at the same time.
 
-`silent`: our validator freezes and thaws, then two others do, and the chain halts; an exporter starts then. `twice`:
-our validator's key runs in two processes, and it loses half of its power. `set`: our validator leaves the set and comes
-back, the full node joins and leaves, another one gains power, a third votes nil to whatever is proposed. `hung`: the
-watched node freezes, and nothing else.
+`silent`: our validator freezes now and then, then for longer; then two others do, and the chain halts; an exporter
+starts then. `twice`: our validator's key runs in two processes, and it loses half of its power. `set`: our validator
+leaves the set and comes back, the full node joins and leaves, another one gains power, a third votes nil to whatever is
+proposed. `hung`: the watched node freezes, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.lab import CometbftNet, CometbftNode, Exporter, wait_until, web
 from tests.live.cometbft_site import Recorder, frozen
 from tests.live.site import Site, running
 
+FLAPS = 40  # at most
 OURS = {"silent": 3, "twice": 0, "set": 2, "hung": 3}  # number of our validator
 MUST = {
     "silent": {"CometbftValidatorMissing", "CometbftValidatorSignerSilent", "CometbftChainHalted"},
@@ -47,6 +48,7 @@ class World:
         self.site = Site(folder / "servers", list(self.exporters.values()), job="cometbft")
         self.documents: dict[str, Any] = {}  # of the live view, while the chain stood and while the node hung
         self.began: dict[str, float] = {}
+        self.woken_for_flaps: set[str] = set()
 
     def ours(self, name: str) -> CometbftNode:
         """Our validator."""
@@ -61,12 +63,19 @@ class World:
         return web.get_json(f"{exporter.url}/api/v1/consensus")
 
     def silent(self) -> None:
-        """Our validator, then half of the power."""
+        """Our validator now and then, our validator for good, then half of the power."""
         net = self.nets["silent"]
+        for _ in range(FLAPS):
+            with frozen(self.ours("silent")):
+                net.wait_blocks(2)
+            net.wait_blocks(2)
+            if self.site.pages("CometbftValidatorSignerSilent", chain="silent"):
+                break
+        self.site.page("CometbftValidatorSignerSilent", chain="silent")
+        self.woken_for_flaps = self.site.told(chain="silent", severity="critical")
         with frozen(self.ours("silent")):
             self.site.page("CometbftValidatorMissing", chain="silent")
         self.site.resolved("CometbftValidatorMissing", chain="silent")
-        self.site.page("CometbftValidatorSignerSilent", chain="silent")
         self.began["halt"] = time.time()
         with frozen(*net.validators[:2]):
             self.site.page("CometbftChainHalted", chain="silent")
@@ -135,6 +144,10 @@ def test_the_page_about_our_silent_validator_says_who_and_why(world: World) -> N
     assert (page.receiver, page.labels["validator"]) == ("pager", world.ours("silent").address)
     assert page.annotations["description"].startswith("ours (")
     assert "signer (" in page.annotations["description"]
+
+
+def test_a_signer_that_comes_and_goes_is_told_before_it_is_gone(world: World) -> None:
+    assert world.woken_for_flaps == {"CometbftValidatorSignerSilent"}
 
 
 def test_the_page_about_a_halt_says_how_much_is_missing(world: World) -> None:

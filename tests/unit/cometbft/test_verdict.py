@@ -180,6 +180,26 @@ def test_a_fast_chain_that_is_two_blocks_further_at_each_look_is_not_behind(scen
         assert scene.look(at, 5 + 28 * at, others=7 + 28 * at).condition is Condition.RUNNING
 
 
+@pytest.mark.parametrize("lag", [20, 110])
+def test_a_node_that_stays_as_far_behind_as_it_is_goes_on_being_behind(scene: Scene, lag: int) -> None:
+    found = []
+    for at in range(1, 400):
+        scene.event(at, block(5 + at))
+        found.append(scene.look(at, 5 + at, others=5 + at + lag).condition)
+    assert set(found[: int(PATIENT)]) == {Condition.RUNNING}
+    assert set(found[int(PATIENT) + 1 :]) == {Condition.BEHIND}
+
+
+def test_a_node_of_a_fast_chain_that_was_behind_for_a_while_is_so_no_longer(scene: Scene) -> None:
+    for at in range(1, 11):
+        scene.look(at, 5, stands(6, "Prevote", HALF), others=7 + 28 * at)
+    assert scene.condition is Condition.BEHIND
+    for at in range(11, 30):
+        scene.event(at, block(5 + 28 * at))
+        scene.look(at, 5 + 28 * at, others=7 + 28 * at)
+    assert scene.condition is Condition.RUNNING
+
+
 def test_one_block_ahead_is_what_gossip_brings_and_yet_no_halt(scene: Scene) -> None:
     for at in range(2, 40):
         state = stands(6, "Prevote", HALF) if at > 1.1 + PATIENT else None

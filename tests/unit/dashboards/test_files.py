@@ -32,7 +32,6 @@ UNUSED: dict[str, str] = {
     "bitcoin_orphan_bytes": "their number is shown",
     "bitcoin_peers_time_offset_seconds": "the clock's offset, which is made of these, is shown",
     "chainwatch_finalized_height": "CometBFT's every block is final, Bitcoin's none",
-    "chainwatch_tip_timestamp_seconds": "miners' clocks; the time when the block was first seen is shown",
 }
 
 # uid: title and folder, which others link to.

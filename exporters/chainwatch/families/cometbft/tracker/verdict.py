@@ -64,6 +64,7 @@ class Judge:
         self.verdict = Verdict(Condition.UNKNOWN, now)
         self._stored: tuple[int, float] | None = None  # height of a block that is not applied, and since when
         self._target: tuple[int, float] | None = None  # height that others had reached, and when
+        self._late = False  # it took the node longer than `patience` to reach the target before
 
     def block(self, at: float) -> None:
         """A block came from the watched node: its chain runs, or it catches up."""
@@ -98,14 +99,17 @@ class Judge:
     def _is_behind(self, look: Look, answer: Answer, pulse: Pulse, patience: float, now: float) -> bool:
         """Whether the node has not reached by now where others were a while ago, or stands still while they go on."""
         if self._target is not None and answer.height >= self._target[0]:
+            self._late = now - self._target[1] >= patience
             self._target = None
         if self._target is None and look.others >= answer.height + AHEAD:
             self._target = look.others, now
         if self._target is None:
+            self._late = False
             return False
         # A node that waits for a transaction may have slept for an hour when the others bring two blocks at once.
         stands = pulse.step not in BEGINNING and now - pulse.moved >= patience
-        return stands or now - self._target[1] >= patience
+        # One that stays as far behind as it is reaches each target, late: it is behind until one is reached in time.
+        return self._late or stands or now - self._target[1] >= patience
 
     def _moving(self, pulse: Pulse, now: float) -> None:
         if pulse.alive:
