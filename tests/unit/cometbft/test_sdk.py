@@ -99,7 +99,6 @@ async def test_an_upgrade_is_told_with_its_height_and_none_is_none() -> None:
 
 async def test_names_are_found_by_the_same_key_and_configured_ones_come_first() -> None:
     validators = await queries.staking_validators(Asked(VALIDATORS=[VALIDATORS]))
-    assert [validator.jailed for validator in validators] == [True, False]
     names = Names({NODE0: "mine"})
     members = [{"address": NODE0, "pub_key": {"value": KEY0}}, {"address": NODE3, "pub_key": {"value": KEY3}}]
     names.learn(msgspec.convert(members, list[Member]), validators)

@@ -188,6 +188,20 @@ def at(height: int, seconds: float) -> float:
     return start(height) + seconds
 
 
+def test_a_run_of_misses_ends_with_the_membership_and_where_heights_were_given_up() -> None:
+    tallies, others = Tallies(OWN), validators({1: 10, 2: 10, 3: 10})
+    run = "cometbft_validator_consecutive_missed"
+    for height in (1, 2, 3):
+        tallies.count(Story(height, absent=[0]).settled(), HEALTHY)
+    tallies.count(Story(4, others).settled(), HEALTHY)
+    tallies.count(Story(5, absent=[0]).settled(), HEALTHY)
+    assert values(tallies.collect())[f"{run}{{{A}}}"] == 1
+    tallies.count(Story(6, absent=[0]).settled(), HEALTHY)
+    tallies.skipped(10)
+    tallies.count(Story(17, absent=[0]).settled(), HEALTHY)
+    assert values(tallies.collect())[f"{run}{{{A}}}"] == 1
+
+
 def test_who_left_is_exported_for_an_hour_without_gauges_and_then_forgotten() -> None:
     three = validators({0: 10, 1: 10, 2: 10})
     tallies = Tallies(OWN)

@@ -13,7 +13,7 @@ import pytest
 from chainwatch.families.cometbft.consensus.events import FLAG_ABSENT
 from chainwatch.families.cometbft.consensus.model import Condition, FillReason, How
 from chainwatch.families.cometbft.settings import Chain, Stream
-from chainwatch.families.cometbft.tracker.fill import WHILE_CATCHING_UP
+from chainwatch.families.cometbft.tracker.fill import BATCH
 from tests.unit.cometbft import ledger_chain as chain
 from tests.unit.cometbft.living_chain import LivingChain, following, hurry, until
 
@@ -142,8 +142,41 @@ async def test_a_node_that_syncs_a_history_is_not_asked_for_it(node: LivingChain
         node.height = 5000
         await watch.until_settled(4900)
 
-        assert len(set(node.filled())) <= WHILE_CATCHING_UP + 1
+        assert len(set(node.filled())) <= BATCH
         assert watch.value("cometbft_heights_skipped_total") == 4988
+
+
+async def test_what_a_node_missed_that_comes_back_by_sync_is_filled(node: LivingChain) -> None:
+    node.flags = {height: {3: FLAG_ABSENT} for height in range(20, 160)}
+    async with following(node) as watch:
+        await recognised(node)
+        watch.tell(11, 12)
+        await watch.until_settled(11)
+        node.catching_up = True
+        await until(lambda: watch.tracker.verdict.condition is Condition.SYNCING)
+        node.height = 161
+        await watch.until_settled(160)
+
+        assert watch.value("cometbft_heights_skipped_total") == 0
+        assert watch.value("cometbft_validator_precommits_total", validator=MINE, result="absent") == 140
+
+
+async def test_pruned_heights_are_not_given_up_while_a_vantage_point_that_may_have_them_is_silent(
+    node: LivingChain,
+) -> None:
+    async with LivingChain() as other, following(node, other) as watch:
+        await recognised(node)
+        watch.tell(11, 12)
+        await watch.until_settled(11)
+        other.height = 40
+        other.delays["block"] = 60
+        node.lowest, node.height = 30, 40
+        await until(lambda: "block" in other.methods)
+        await asyncio.sleep(0.3)
+        assert watch.value("cometbft_heights_skipped_total") == 0
+        del other.delays["block"]
+        await watch.until_settled(39)
+        assert watch.value("cometbft_heights_skipped_total") == 0
 
 
 async def test_a_vantage_point_stands_in_for_a_node_that_hangs(node: LivingChain) -> None:

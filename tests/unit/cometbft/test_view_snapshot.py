@@ -88,8 +88,25 @@ def test_an_exporter_that_started_within_the_halt_names_who_is_missing_by_the_st
     assert (doc.power.total, doc.power.two_thirds) == (40, 27)
 
 
-def test_the_set_of_a_settled_height_comes_before_the_standing_one() -> None:
+def test_a_halt_is_told_by_the_set_that_stands_which_may_be_newer_than_the_settled_one() -> None:
     scene = halted()
+    newcomer = "F" * 40
+    scene.standing_set = ValidatorSet("", (Validator(newcomer, 30), *members().members))
+    prevotes = {"prevotes": ["nil-Vote"] * 5, "prevotes_bit_array": "BA{5:__xx_} 20/70 = 0.29"}
+    votes = [{"round": 0, **prevotes, "precommits": ["nil-Vote"] * 5, "precommits_bit_array": "BA{5:_____} 0/70 ="}]
+    scene.standing = asked(height_vote_set=votes)
+    scene.verdict = dataclasses.replace(scene.verdict, missing=(newcomer, NODE3, NODE2))
+    doc = scene.take()
+    assert set(missing(doc)) == {newcomer, NODE3, NODE2}
+    assert doc.power is not None
+    assert doc.power.total == 70
+    assert doc.rounds[0].prevotes is not None
+    assert (doc.rounds[0].prevotes.block, doc.rounds[0].prevotes.quorum) == (pytest.approx(20 / 70), False)
+
+
+def test_without_a_look_at_who_stands_the_settled_set_is_shown() -> None:
+    scene = halted()
+    scene.standing = None
     scene.standing_set = ValidatorSet("", (Validator("A" * 40, 1),))
     assert set(marks(scene.take())) == set(MEMBERS)
 

@@ -8,6 +8,7 @@ from prometheus_client import Metric
 from chainwatch.exposition import fleet
 from chainwatch.exposition.collector import Collector
 from chainwatch.families.cometbft.collectors import COMETBFT
+from chainwatch.families.cometbft.consensus.book import unix
 from chainwatch.families.cometbft.node import CometbftNode
 from chainwatch.families.cometbft.schema import NodeInfo, SyncInfo
 
@@ -38,7 +39,7 @@ class StatusCollector(Collector[CometbftNode]):
         yield from fleet.TIP_HEIGHT.sample(height)
         yield from fleet.FINALIZED_HEIGHT.sample(height)
         yield from fleet.TIP_HASH_ID.sample(fleet.tip_hash_id(block_hash) if _HASH.fullmatch(block_hash) else None)
-        yield from fleet.TIP_TIMESTAMP.sample(time.timestamp() if time else None)
+        yield from fleet.TIP_TIMESTAMP.sample(unix(time) if time else None)
         yield from fleet.TIP_FIRST_SEEN.sample(self.node.tracker.first_seen(height))
 
 

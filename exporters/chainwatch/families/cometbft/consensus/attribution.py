@@ -48,10 +48,12 @@ def _network(settled: Settled, address: str, _: NodeCondition) -> bool:
 
 def _node(settled: Settled, _: str, condition: NodeCondition) -> bool:
     """The node was away, behind or alone, or had no proposal when it was time to vote."""
+    bad = not condition.answering or condition.catching_up or condition.peers == 0
     if settled.how is How.FILLED:
-        # The condition is of the time when it was asked, which need not be that of the height.
-        return settled.reason is FillReason.NODE
-    if not condition.answering or condition.catching_up or condition.peers == 0:
+        # While the exporter did not run, the condition is of another time. And a stream that was lost is no proof: a
+        # reader that is too slow loses it too.
+        return settled.reason is FillReason.NODE and bad
+    if bad:
         return True
     in_round = _committed_round(settled)
     if in_round is not None and in_round.own_proposal_in_time is not None:

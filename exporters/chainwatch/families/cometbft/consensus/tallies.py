@@ -67,6 +67,7 @@ class Tallies:
     def skipped(self, heights: int) -> None:
         """Count heights that were given up."""
         self._network.add(metrics.HEIGHTS_SKIPPED, amount=heights)
+        self._validators.skipped()
 
     def double_sign(self, found: DoubleSign) -> None:
         """Count a double sign; the caller sees to it that each comes once."""

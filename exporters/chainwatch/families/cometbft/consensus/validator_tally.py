@@ -44,9 +44,16 @@ class ValidatorTallies:
                     self._by_address[address] = ValidatorTally(address)
         for address, tally in self._by_address.items():
             if address in powers:
+                if tally.counts.left is not None:
+                    tally.counts.consecutive = 0  # who was away from the set did not miss what came before
                 tally.counts.left = None
             elif tally.counts.left is None:
                 tally.counts.left = at
+
+    def skipped(self) -> None:
+        """Heights were given up: of no run of misses is it known that it went on."""
+        for tally in self._by_address.values():
+            tally.counts.consecutive = 0
 
     def _forget(self, now: float) -> None:
         """Forget who left long ago, one's own never."""

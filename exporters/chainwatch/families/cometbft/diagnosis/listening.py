@@ -13,6 +13,7 @@ from chainwatch import errors
 from chainwatch.exposition.report import Finding, fail, ok, said, warn
 from chainwatch.families.cometbft import stream as stream_module
 from chainwatch.families.cometbft.client import CometbftRpc
+from chainwatch.families.cometbft.consensus.book import unix
 from chainwatch.families.cometbft.consensus.events import Event, Vote
 from chainwatch.families.cometbft.consensus.model import OWN_NODE
 from chainwatch.families.cometbft.schema import Status
@@ -45,7 +46,7 @@ class _Ear(logging.Handler):
         """An event came."""
         self.first = self.first or seen
         if isinstance(event, Vote) and len(self.delays) < 100 * ENOUGH_VOTES:
-            self.delays.append(seen - event.timestamp.timestamp())
+            self.delays.append(seen - unix(event.timestamp))
         if not self._live or len(self.delays) >= ENOUGH_VOTES:
             self.heard_enough.set()
 

@@ -10,6 +10,7 @@ from yarl import URL
 from chainwatch import errors
 from chainwatch.exposition.report import Finding, fail, ok, said, warn
 from chainwatch.families.cometbft.client import Endpoints
+from chainwatch.families.cometbft.consensus.book import unix
 from chainwatch.families.cometbft.node import is_label
 from chainwatch.families.cometbft.schema import NetInfo, Status, SyncInfo
 from chainwatch.families.cometbft.settings import Rpc
@@ -75,14 +76,14 @@ async def examine(endpoints: Endpoints, told: Status) -> list[Finding]:
 def is_live(told: Status) -> bool:
     """Whether the node's newest block is of now."""
     block = told.sync_info.latest_block_time
-    return not told.sync_info.catching_up and block is not None and time.time() - block.timestamp() < OLD_SECONDS
+    return not told.sync_info.catching_up and block is not None and time.time() - unix(block) < OLD_SECONDS
 
 
 def _sync(sync: SyncInfo) -> Iterator[Finding]:
     if sync.latest_block_height <= 0 or sync.latest_block_time is None:
         yield warn("sync", "The node has no block yet.", "Is it just starting, or before the chain's genesis time?")
         return
-    age = time.time() - sync.latest_block_time.timestamp()
+    age = time.time() - unix(sync.latest_block_time)
     where = f"height {sync.latest_block_height}, its block {max(age, 0):.0f} s old"
     if sync.catching_up:
         yield warn(

@@ -95,7 +95,6 @@ class StakingValidator:
 
     moniker: str
     key: str
-    jailed: bool
 
 
 async def slashing_params(nodes: Ask) -> SlashingParams:
@@ -152,7 +151,7 @@ def _validators(page: Fields) -> list[StakingValidator]:
     for validator in page.messages(1):
         key = validator.message(2).message(2).content(1)  # Any{type_url, value: {key}}
         moniker = validator.message(7).text(1)[:MAX_NAME]
-        found.append(StakingValidator(moniker, base64.b64encode(key).decode(), bool(validator.number(3))))
+        found.append(StakingValidator(moniker, base64.b64encode(key).decode()))
     return found
 
 

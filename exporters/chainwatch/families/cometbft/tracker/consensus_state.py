@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from chainwatch.families.cometbft.consensus.book import unix
 from chainwatch.families.cometbft.consensus.model import NIL, ValidatorSet
 from chainwatch.families.cometbft.schema import RoundVotes
 
@@ -105,7 +106,7 @@ def standing(position: str, started: datetime | None, rounds: Sequence[RoundVote
         height=int(match[1]),
         round=number,
         step=STEPS[int(match[3])],
-        started=started.timestamp() if started else None,
+        started=unix(started) if started else None,
         prevotes=votes(present.prevotes, present.prevotes_bit_array) if present else None,
         precommits=votes(present.precommits, present.precommits_bit_array) if present else None,
     )

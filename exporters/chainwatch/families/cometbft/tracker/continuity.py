@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from chainwatch.errors import NodeError
 from chainwatch.families.cometbft.client import CometbftRpc
+from chainwatch.families.cometbft.consensus.book import unix
 from chainwatch.families.cometbft.schema import BlockResult, Status
 from chainwatch.rpc.sentences import printable
 
@@ -93,5 +94,5 @@ def _is_older(status: Status, known: Known) -> bool:
         known.time is not None
         and sync.latest_block_time is not None
         and 0 < sync.latest_block_height < known.settled
-        and sync.latest_block_time.timestamp() > known.time
+        and unix(sync.latest_block_time) > known.time
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from chainwatch.errors import BadReply, Forbidden, MethodNotFound, NodeError
 from chainwatch.families.cometbft.client import Endpoints
+from chainwatch.families.cometbft.consensus.book import unix
 from chainwatch.families.cometbft.consensus.events import Block
 from chainwatch.families.cometbft.consensus.ledger import Ledger
 from chainwatch.families.cometbft.consensus.model import FillReason
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 CONCURRENCY = 3
 # Heights read, then settled, in one go; fewer, down to one, where a node does not give as many.
 BATCH = 30
-# A node that catches up brings blocks by the stream; what falls through is read only where it is little.
-WHILE_CATCHING_UP = 100
 PAUSE, MAX_PAUSE = 1.0, 15.0
 # A height that everybody answers with an error so often, and for so long, would hold up all later ones.
 TRIES, TRIED_SECONDS = 5, 60.0
@@ -101,12 +100,11 @@ class Filler:
         missing = gaps.missing(state.tip)
         if not missing:
             return False
-        most = min(max_fill, WHILE_CATCHING_UP) if state.catching_up else max_fill
-        if len(missing) > most:
+        if len(missing) > max_fill:
             # While it catches up, thousands come: all are given up, and not those kept that are newest for a moment.
-            if await self._skip(gaps, missing, missing[-1] if state.catching_up else missing[-1] - most):
+            if await self._skip(gaps, missing, missing[-1] if state.catching_up else missing[-1] - max_fill):
                 return not state.catching_up
-            missing = missing[:most]
+            missing = missing[:max_fill]
         blocks, error = await self._blocks(missing[: self._batch])
         if gaps is not self._gaps():
             return True  # the chain is another one by now
@@ -170,17 +168,20 @@ class Filler:
 
     async def _overcome(self, gaps: Ledger, missing: range, height: int, error: NodeError) -> bool:
         """Give up what is pruned, and a height that nobody could give for too long; return whether it was so."""
+        now = time.monotonic()
+        if self._stuck.height != height:
+            self._stuck = Stuck(height, 0, now)
         if pruned := PRUNED.search(str(error)):
+            # A vantage point that was silent just now may have it; one that is gone may be waited for no longer.
+            if not self._endpoints.all_answered and now - self._stuck.since < TRIED_SECONDS:
+                return False
             lowest, batch = int(pruned[1]), missing[:BATCH]
             if lowest <= batch.stop or not await self._skip(gaps, missing, min(lowest, missing.stop) - 1):
                 self.give_up(min(lowest, batch.stop) - 1)
             return True
-        now = time.monotonic()
         if NOT_YET in str(error) or not self._endpoints.all_answered:
             self._stuck = Stuck()
             return False
-        if self._stuck.height != height:
-            self._stuck = Stuck(height, 0, now)
         self._stuck.tries += 1
         if self._stuck.tries < TRIES or now - self._stuck.since < TRIED_SECONDS:
             return False
@@ -219,5 +220,5 @@ class Filler:
 
 def _fits(block: Block, gaps: Ledger) -> bool:
     """Whether a block can be of the chain that was settled so far."""
-    header, at = block.header, block.header.time.timestamp()
+    header, at = block.header, unix(block.header.time)
     return header.chain_id == gaps.chain_id and (gaps.settled_time or 0.0) <= at <= time.time() + AHEAD_SECONDS

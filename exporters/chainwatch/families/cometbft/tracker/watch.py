@@ -140,7 +140,7 @@ class Watch:
         elif isinstance(event, NewBlock | NewBlockHeader) and self.pulse.applied > applied:
             header = event.block.header if isinstance(event, NewBlock) else event.header
             self.tip.saw(header.height, seen)
-            self.tip.header(header.height, header.time.timestamp())
+            self.tip.header(header.height, unix(header.time))
             self.standing = self.members = None
             self.judge.block(seen)
 
@@ -314,4 +314,4 @@ class Watch:
             metas += [meta.header for meta in page.block_metas if 0 < meta.header.height <= top]
             top = min((header.height for header in metas), default=0) - 1
         for header in sorted(metas, key=lambda header: header.height):
-            self.tip.header(header.height, header.time.timestamp())
+            self.tip.header(header.height, unix(header.time))

@@ -102,10 +102,11 @@ class _Moment:
         self._history = history
         self._naming = naming
         self._verdict = watched.verdict
-        # Nothing settles in a halt: the ledger of an exporter that started in one knows no set.
-        members = watched.ledger.set or watched.standing_set
-        self._members = members if members and members.power > 0 else None
         self._standing, self._current = _newest(watched.standing, watched.ledger.current)
+        # The settled set is two heights older than the one that stands, and in a halt whoever joined since may be why.
+        # Nothing settles in a halt: the ledger of an exporter that started in one knows no set.
+        members = (watched.standing_set if self._standing else None) or watched.ledger.set or watched.standing_set
+        self._members = members if members and members.power > 0 else None
         self._round = _present_round(self._standing, self._current)
         self._step = self._standing.step if self._standing else _step(self._seen(self._round))
         self._prevotes, self._precommits = self._present_marks()
