@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import niquests
 from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaException, GrafanaServerError, GrafanaTimeoutError
@@ -17,6 +18,7 @@ from yarl import URL
 
 from chainwatch import __version__
 from chainwatch.grafana.errors import GrafanaError, RefusedError
+from chainwatch.grafana.results import QueryResult
 from chainwatch.grafana.settings import GrafanaSection, address, token, verified_by
 from chainwatch.logs import one_line
 
@@ -98,10 +100,13 @@ class Grafana:
         board, meta = found.get("dashboard"), found.get("meta")
         if not isinstance(board, dict) or not isinstance(meta, dict):
             raise self._misshapen(what)
+        folder = meta.get("folderUid") or ""
+        if not isinstance(folder, str):
+            raise self._misshapen(what)
         return Remote(
             board,
             version=board["version"] if isinstance(board.get("version"), int) else 0,
-            folder=str(meta.get("folderUid") or ""),
+            folder=folder,
             provisioned=meta.get("provisioned") is True,
             file=self.clean(str(meta.get("provisionedExternalId") or "")),
             can_save=meta.get("canSave") is not False,
@@ -125,26 +130,31 @@ class Grafana:
 
     def folder_uid(self, title: str, uid: str) -> str | None:
         """Return the uid of the folder that we made under `uid`, or else of one with this title; None without one."""
+        what = f"folder {uid}"
         try:
-            return str(self._ask(f"folder {uid}", lambda: self._api.folder.get_folder(uid), dict).get("uid", uid))
+            return self._uid(what, self._ask(what, lambda: self._api.folder.get_folder(uid), dict))
         except RefusedError as error:
             if error.status not in (403, 404):  # where rights are per folder, what is not there is forbidden
                 raise
-        folders = self._ask("its folders", self._api.folder.get_all_folders, list)
-        matching = (each["uid"] for each in folders if isinstance(each, dict) and each.get("title") == title)
-        return next(matching, None)
+        what = "its folders"
+        for each in self._ask(what, self._api.folder.get_all_folders, list):
+            if not isinstance(each, dict):
+                raise self._misshapen(what)
+            if each.get("title") == title:
+                return self._uid(what, each)
+        return None
 
     def create_folder(self, title: str, uid: str) -> str:
         """Make a folder; return its uid."""
         what = f"making folder {title}"
-        return str(self._ask(what, lambda: self._api.folder.create_folder(title, uid), dict).get("uid", uid))
+        return self._uid(what, self._ask(what, lambda: self._api.folder.create_folder(title, uid), dict))
 
     def data_sources(self) -> Sequence[Json]:
         """Return what GET /api/datasources lists: uid, name, type, isDefault and more."""
         found = self._ask("its data sources", self._api.datasource.list_datasources, list)
         return [each for each in found if isinstance(each, dict)]
 
-    def query(self, what: str, queries: Sequence[Json], since: str) -> Json:
+    def query(self, what: str, queries: Sequence[Json], since: str) -> dict[str, QueryResult | None]:
         """Ask queries of data sources from `since` (now-3h) to now; return the results by refId.
 
         Grafana answers 400 when one of them failed, with the results of the others.
@@ -156,10 +166,10 @@ class Grafana:
             if not isinstance(error.answer, dict) or not isinstance(error.answer.get("results"), dict):
                 raise
             answer = error.answer
-        results = answer.get("results")
-        if not isinstance(results, dict):
-            raise self._misshapen(what)
-        return results
+        try:
+            return msgspec.convert(answer.get("results"), dict[str, QueryResult | None])
+        except msgspec.ValidationError:
+            raise self._misshapen(what) from None
 
     def clean(self, text: str) -> str:
         """Make a text of Grafana's fit to be shown: one line, not long, without secrets of ours and of others."""
@@ -175,6 +185,12 @@ class Grafana:
         if not isinstance(answer, expected):
             raise self._misshapen(what)
         return answer
+
+    def _uid(self, what: str, folder: Json) -> str:
+        uid = folder.get("uid")
+        if not isinstance(uid, str) or not uid:
+            raise self._misshapen(what)
+        return uid
 
     @contextmanager
     def _sentences(self, asked: str) -> Iterator[None]:

@@ -11,6 +11,7 @@ from chainwatch.errors import ConfigError
 from chainwatch.grafana.api import Grafana, Json
 from chainwatch.grafana.board import Board
 from chainwatch.grafana.errors import RefusedError
+from chainwatch.grafana.results import QueryResult
 from chainwatch.grafana.settings import GrafanaSection
 from chainwatch.grafana.variables import panels, replaced, values
 
@@ -94,18 +95,18 @@ class Check:
         source = {"type": kind, "uid": self._sources[kind]}
         return {**target, **_RESOLUTION, "datasource": source, "expr": replaced(str(target.get("expr")), chosen)}
 
-    def _verdict(self, title: str, queries: Sequence[Json], results: Json) -> Answer:
+    def _verdict(self, title: str, queries: Sequence[Json], results: Mapping[str, QueryResult | None]) -> Answer:
         errors, silent, shown = [], [], 0
         for query in queries:
             ref = str(query.get("refId", "A"))
             result = results.get(ref)
-            if not isinstance(result, dict):
+            if result is None:
                 errors.append(f"{ref}: no answer")
-            elif result.get("error"):
-                errors.append(f"{ref}: {self._grafana.clean(str(result['error']))}")
+            elif result.error:
+                errors.append(f"{ref}: {self._grafana.clean(result.error)}")
             elif not str(query["expr"]).startswith(_THRESHOLD):
-                silent += [] if _has_data(result) else [ref]
-                shown += _has_data(result)
+                silent += [] if result.has_data() else [ref]
+                shown += result.has_data()
         if errors:
             return Answer(Verdict.ERROR, title, "; ".join(errors))
         if not shown:
@@ -126,25 +127,9 @@ class Check:
             **_RESOLUTION,
         }
         result = self._grafana.query(f"a variable of {board.uid}", [asked], "now-5m").get("A")
-        fields = [field for frame in _frames(result) for field in frame.get("schema", {}).get("fields", [])]
-        return [
-            {str(name): str(value) for name, value in field["labels"].items()}
-            for field in fields
-            if field.get("labels")
-        ]
+        return result.series() if result else []
 
 
 def _kind(target: Mapping[str, Any]) -> str:
     source = target.get("datasource")
     return str(source.get("type")) if isinstance(source, dict) else "prometheus"
-
-
-def _frames(result: object) -> list[Json]:
-    frames = result.get("frames") if isinstance(result, dict) else None
-    return [frame for frame in frames if isinstance(frame, dict)] if isinstance(frames, list) else []
-
-
-def _has_data(result: object) -> bool:
-    """Tell whether a frame has a row: {data: {values: [[times], [numbers]]}}."""
-    columns = (frame["data"].get("values") for frame in _frames(result) if isinstance(frame.get("data"), dict))
-    return any(isinstance(column, list) and column for each in columns for column in each or [])

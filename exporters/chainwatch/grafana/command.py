@@ -22,7 +22,7 @@ def push(settings: Settings, *, dry_run: bool) -> int:
         grafana.check_version()
         for result in Push(grafana, settings.grafana.folder, dry_run=dry_run).run(boards):
             count[result.outcome] += 1
-            _say(f"{result.outcome:<10} {result.board.uid:<30} {result.text}")
+            _say_outcome(result.outcome, result.board, result.text)
         _say(f"{_boards(len(boards))} at {grafana.url}: {_counted(count, Outcome)}.")
     if dry_run:
         _say("Dry run: nothing was written.")
@@ -30,18 +30,23 @@ def push(settings: Settings, *, dry_run: bool) -> int:
 
 
 def diff(settings: Settings) -> int:
-    """Print what a push would change; return 1 when there is anything."""
+    """Print what a push would change, and what it would refuse; return 1 when it would change anything."""
     boards = board.read(settings.boards)
-    different = 0
+    different = refused = 0
     with Grafana(settings.grafana) as grafana:
         grafana.check_version()
-        for each in boards:
-            lines = list(differences(grafana, each))
+        pushing = Push(grafana, settings.grafana.folder, dry_run=True)
+        for plan in map(pushing.plan, boards):
+            if plan.outcome is Outcome.REFUSED:
+                refused += 1
+                _say_outcome(plan.outcome, plan.board, plan.why)
+            lines = list(differences(grafana.url, plan))
             different += bool(lines)
             for line in lines:
                 _say(line)
         if not different:
-            _say(f"{_boards(len(boards))} at {grafana.url}: no difference.")
+            found = f"nothing that a push would change, {refused} refused" if refused else "no difference"
+            _say(f"{_boards(len(boards))} at {grafana.url}: {found}.")
     return int(different > 0)
 
 
@@ -68,6 +73,10 @@ def _say(text: str) -> None:
     """Print a line; titles and texts in it may be anybody's."""
     sys.stdout.write(one_line(text) + "\n")
     sys.stdout.flush()
+
+
+def _say_outcome(outcome: Outcome, of: board.Board, text: str) -> None:
+    _say(f"{outcome:<10} {of.uid:<30} {text}")
 
 
 def _boards(number: int) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from yarl import URL
+
 from chainwatch.grafana.api import Grafana, Remote
 from chainwatch.grafana.board import TAG, Board, is_ours, normalised
 from chainwatch.grafana.errors import RefusedError
@@ -20,6 +22,28 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     UPDATED = "updated"
     REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of Grafana's by its name; `uid` is None where it has yet to be made."""
+
+    title: str
+    uid: str | None
+
+    def __str__(self) -> str:
+        return f"the {'' if self.uid else 'new '}folder {self.title}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a push would make of a board, and of what Grafana has."""
+
+    outcome: Outcome
+    board: Board
+    remote: Remote | None
+    folder: Folder | None = None  # that the board goes into; None where it stays
+    why: str = ""  # it is refused; empty where it is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +72,45 @@ class Push:
             except RefusedError as error:
                 yield Result(Outcome.REFUSED, board, str(error))
 
-    def _push(self, board: Board) -> Result:
+    def plan(self, board: Board) -> Plan:
+        """Decide what becomes of a board; writes nothing. Raises `RefusedError` where Grafana does not let us look."""
         remote = self._grafana.board(board.uid)
         if remote is None:
-            return self._create(board)
-        target = self._find(folder_for(board, self._folder)) if self._folder else remote.folder
-        moves = self._folder is not None and target != remote.folder
-        if not moves and normalised(remote.board) == normalised(board.json):
-            return Result(Outcome.UNCHANGED, board, board.title)
+            return Plan(Outcome.CREATED, board, None, self._find(board))
+        folder = self._find(board) if self._folder else None
+        if folder is not None and folder.uid == remote.folder:
+            folder = None
+        if folder is None and normalised(remote.board) == normalised(board.json):
+            return Plan(Outcome.UNCHANGED, board, remote)
         if why := _untouchable(remote):
-            return Result(Outcome.REFUSED, board, why)
-        if self._dry_run:
-            return Result(Outcome.UPDATED, board, board.title + (" (moved to another folder)" if moves else ""))
-        folder = self._folder_uid(board) if moves else remote.folder
-        return Result(
-            Outcome.UPDATED, board, f"{board.title}: {self._grafana.save(board.json, remote.version, folder)}"
-        )
+            return Plan(Outcome.REFUSED, board, remote, why=why)
+        return Plan(Outcome.UPDATED, board, remote, folder)
 
-    def _create(self, board: Board) -> Result:
+    def _push(self, board: Board) -> Result:
+        plan = self.plan(board)
+        if plan.outcome in (Outcome.UNCHANGED, Outcome.REFUSED):
+            return Result(plan.outcome, board, plan.why or board.title)
+        created = plan.outcome is Outcome.CREATED
+        if self._dry_run:
+            moved = " (moved to another folder)" if plan.folder else ""
+            return Result(plan.outcome, board, board.title + (f", in {plan.folder}" if created else moved))
+        place = f", in the folder {folder_for(board, self._folder)}" if created else ""
+        return Result(plan.outcome, board, f"{board.title}{place}: {self._save(plan)}")
+
+    def _save(self, plan: Plan) -> URL:
+        remote, folder = plan.remote, plan.folder
+        uid = self._made(folder) if folder else remote.folder if remote else ""
+        return self._grafana.save(plan.board.json, remote.version if remote else None, uid)
+
+    def _find(self, board: Board) -> Folder:
         title = folder_for(board, self._folder)
-        if self._dry_run:
-            new = "" if self._find(title) else "new "
-            return Result(Outcome.CREATED, board, f"{board.title}, in the {new}folder {title}")
-        url = self._grafana.save(board.json, None, self._folder_uid(board))
-        return Result(Outcome.CREATED, board, f"{board.title}, in the folder {title}: {url}")
-
-    def _find(self, title: str) -> str | None:
         if title not in self._known:
             self._known[title] = self._grafana.folder_uid(title, uid_of_folder(title))
-        return self._known[title]
+        return Folder(title, self._known[title])
 
-    def _folder_uid(self, board: Board) -> str:
-        title = folder_for(board, self._folder)
-        uid = self._find(title) or self._grafana.create_folder(title, uid_of_folder(title))
-        self._known[title] = uid
+    def _made(self, folder: Folder) -> str:
+        uid = folder.uid or self._grafana.create_folder(folder.title, uid_of_folder(folder.title))
+        self._known[folder.title] = uid
         return uid
 
 

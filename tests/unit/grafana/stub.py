@@ -57,6 +57,7 @@ class Grafana:
         self.folders: dict[str, str] = {}  # uid: title
         self.boards: dict[str, Stored] = {}
         self.closed_folders: set[str] = set()  # the token may not write there
+        self.unreadable: set[str] = set()  # boards
         self.may_list_sources = True
         self.sources = [
             {"id": 1, "uid": "loki-uid", "name": "Loki", "type": "loki", "isDefault": False, "access": "proxy"},
@@ -64,6 +65,7 @@ class Grafana:
             {"id": 3, "uid": "prom-uid", "name": "Prometheus", "type": "prometheus", "isDefault": True},
         ]
         self.answer: Callable[[Json], Json] = lambda query: frames([1.0], [1.0])
+        self.misshapen: dict[str, object] = {}  # "GET /api/folders": what comes with 200 in place of the answer
         self.before_save: Callable[[], None] = lambda: None
         self.requests: list[tuple[str, str, Any]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -100,6 +102,8 @@ class Grafana:
             return 401, {"message": "Invalid API key", "messageId": "api-key.invalid", "statusCode": 401}
         if method == "POST" and not isinstance(body, dict):
             return 400, {"message": "bad request data"}
+        if f"{method} {path}" in self.misshapen:
+            return 200, self.misshapen[f"{method} {path}"]
         for pattern, answer in (
             ("GET /api/folders", self._list_folders),
             ("POST /api/folders", self._make_folder),
@@ -141,6 +145,8 @@ class Grafana:
 
     def _board(self, uid: str) -> Answer:
         stored = self.boards.get(uid)
+        if uid in self.unreadable:
+            return 403, _DENIED
         if stored is None:
             return 404, {"message": "Dashboard not found"}
         meta = {
@@ -221,7 +227,9 @@ class Grafana:
             foreign = re.search(r"\$(?!__\w+)\w*", query["expr"])
             said = f"bad_data: parse error at {foreign[0]}" if foreign else ""
             results[query["refId"]] = {"error": said, "status": 400} if said else self.answer(query)
-        return (400 if any("error" in result for result in results.values()) else 200), {"results": results}
+        return (400 if any(isinstance(each, dict) and "error" in each for each in results.values()) else 200), {
+            "results": results
+        }
 
 
 def _handler(grafana: Grafana) -> type[BaseHTTPRequestHandler]:

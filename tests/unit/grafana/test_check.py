@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chainwatch.errors import ConfigError
+from chainwatch.grafana.errors import GrafanaError
 from tests.unit.grafana.conftest import Run, board, target, write
 from tests.unit.grafana.stub import TOKEN, Grafana, frames
 
@@ -196,3 +197,62 @@ def test_a_data_source_that_does_not_exist_is_an_error_of_each_panel(run: Run) -
     assert code == 1
     assert "panel Height of node at http://127.0.0.1:" in out
     assert ": 404 Data source not found" in out
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        5,
+        {"frames": 5},
+        {"frames": [None]},
+        {"frames": [{"schema": None}]},
+        {"frames": [{"schema": {"fields": 5}}]},
+        {"frames": [{"schema": {"fields": [None]}}]},
+        {"frames": [{"schema": {"fields": [{"labels": ["job"]}]}}]},
+        {"frames": [{"schema": {"fields": [{"labels": {"job": 5}}]}}]},
+        {"frames": [{"data": None}]},
+        {"frames": [{"data": {"values": 5}}]},
+        {"frames": [{"data": {"values": [5]}}]},
+    ],
+)
+@pytest.mark.parametrize(
+    ("asked", "what"), [("up", "panel Up of fleet"), ("count by (job) (seen)", "a variable of fleet")]
+)
+def test_a_result_of_another_shape_is_one_line(
+    run: Run, grafana: Grafana, boards: Path, answer: Any, asked: str, what: str
+) -> None:
+    choices = {"list": [variable("job", includeAll=False, definition="label_values(seen, job)")]}
+    write(boards, board("fleet", panel("Up", target("up")), templating=choices))
+    grafana.answer = lambda query: answer if query["expr"] == asked else frames([1.0], [1.0])
+    said = rf"^{what} at {grafana.url}: the answer is not as Grafana documents it; which version is it\?$"
+    with pytest.raises(GrafanaError, match=said):
+        run("check")
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"results": None}, {"results": []}])
+def test_an_answer_without_results_is_one_line(run: Run, grafana: Grafana, answer: object) -> None:
+    grafana.misshapen = {"POST /api/ds/query": answer}
+    with pytest.raises(GrafanaError, match=r"^panel Height of node at .*: the answer is not as Grafana documents it"):
+        run("check")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"frames": None},
+        {"frames": [{}]},
+        {"frames": [{"schema": {"fields": None}, "data": {"values": None}}]},
+        {"frames": [{"schema": {"fields": [{"labels": None}]}, "data": {"values": [None, []]}}]},
+    ],
+)
+def test_what_is_absent_or_an_empty_list_of_gos_is_empty(run: Run, grafana: Grafana, answer: Any) -> None:
+    grafana.answer = lambda query: answer
+    code, out = run("check")
+    assert (code, "  empty  Height\n" in out) == (2, True)
+
+
+def test_a_query_without_a_result_is_an_error_of_its_panel(run: Run, grafana: Grafana) -> None:
+    grafana.misshapen = {"POST /api/ds/query": {"results": {}}}
+    code, out = run("check")
+    assert (code, "  error  Height: A: no answer\n" in out) == (1, True)

@@ -13,6 +13,7 @@ import pytest
 
 from chainwatch import cli
 from chainwatch.errors import ChainwatchError, ConfigError
+from chainwatch.grafana.errors import GrafanaError
 from tests.unit.exposition.certificates import Authority
 from tests.unit.grafana.conftest import Run
 from tests.unit.grafana.stub import TOKEN, Grafana
@@ -53,6 +54,52 @@ def test_what_is_no_grafana_of_today_is_told_apart(run: Run, grafana: Grafana, h
         run("push")
     assert "secret" not in str(raised.value)
     assert [path for _, path, _ in grafana.requests] == ["/api/health"]
+
+
+BOARD, FOLDERS = "GET /api/dashboards/uid/fleet", "GET /api/folders"
+
+
+@pytest.mark.parametrize("action", ["push", "diff"])
+@pytest.mark.parametrize(
+    ("asked", "answer", "what"),
+    [
+        (BOARD, [], "board fleet"),
+        (BOARD, {}, "board fleet"),
+        (BOARD, {"dashboard": None, "meta": {}}, "board fleet"),
+        (BOARD, {"dashboard": {}, "meta": []}, "board fleet"),
+        (BOARD, {"dashboard": {}, "meta": {"folderUid": 5}}, "board fleet"),
+        (FOLDERS, {"folders": []}, "its folders"),
+        (FOLDERS, ["chainwatch"], "its folders"),
+        (FOLDERS, [None], "its folders"),
+        (FOLDERS, [{"title": "chainwatch"}], "its folders"),
+        (FOLDERS, [{"title": "chainwatch", "uid": None}], "its folders"),
+        (FOLDERS, [{"title": "chainwatch", "uid": ""}], "its folders"),
+        (FOLDERS + "/folder-chainwatch", [], "folder folder-chainwatch"),
+        (FOLDERS + "/folder-chainwatch", {"title": "chainwatch"}, "folder folder-chainwatch"),
+        (FOLDERS + "/folder-chainwatch", {"uid": None}, "folder folder-chainwatch"),
+    ],
+)
+def test_an_answer_of_another_shape_is_one_line_and_nothing_is_written(
+    run: Run, grafana: Grafana, action: str, asked: str, answer: object, what: str
+) -> None:
+    grafana.misshapen = {asked: answer}
+    said = rf"^{what} at {grafana.url}: the answer is not as Grafana documents it; which version is it\?$"
+    with pytest.raises(GrafanaError, match=said):
+        run(action)
+    assert grafana.writes == []
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"uid": None}, {"uid": 5}])
+def test_a_folder_made_without_a_uid_gets_no_board(run: Run, grafana: Grafana, answer: object) -> None:
+    grafana.misshapen = {"POST /api/folders": answer}
+    with pytest.raises(GrafanaError, match=r"^making folder chainwatch at .*: the answer is not as Grafana documents"):
+        run("push")
+    assert grafana.writes == ["/api/folders"]
+
+
+def test_a_folder_without_a_uid_that_is_none_of_ours_is_no_hindrance(run: Run, grafana: Grafana) -> None:
+    grafana.misshapen = {FOLDERS: [{"title": "General"}]}
+    assert run("push")[0] == 0
 
 
 def test_a_grafana_that_hides_its_version_is_taken_as_it_is(run: Run, grafana: Grafana) -> None:
