@@ -1,4 +1,7 @@
-"""Logs of CometBFT 0.34 to 1.0, plain and JSON alike, by the constants of its log patterns."""
+"""Logs of CometBFT 0.34 to 1.0, plain and JSON alike, by the constants of its log patterns.
+
+JSON is that of CometBFT's logger or of the Cosmos SDK's. The SDK's console format has no date, and is not read.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from chainwatch.families.cometbft.log_patterns import (
     CONFLICTING_VOTES,
     JSON_LEVEL,
+    JSON_LEVELS,
     JSON_MESSAGE,
     JSON_MODULE,
     JSON_TIME,
@@ -14,6 +18,8 @@ from chainwatch.families.cometbft.log_patterns import (
     NEXT_HEIGHT,
     PLAIN,
     PLAIN_LEVELS,
+    SDK_MESSAGE,
+    SDK_TIME,
     Category,
     Message,
 )
@@ -38,8 +44,8 @@ from loki.stages import (
 # Fields of a line that are stored beside it.
 FIELDS = ("height", "round", "step", "hash", "peer", "proposer")
 METADATA = ("module", *FIELDS, "validator")
-# What the level is called in Loki; a logger without level says `none`.
-LEVELS = {letter: name if name != "none" else "unknown" for letter, name in PLAIN_LEVELS.items()}
+# What the level is called in Loki, by letter and by word; a logger without level says `none`.
+LEVELS = {word: name if name != "none" else "unknown" for word, name in sorted({**PLAIN_LEVELS, **JSON_LEVELS}.items())}
 
 _VALIDATOR = CONFLICTING_VOTES.where["err"].replace("[0-9A-F]{40}", "(?P<validator>[0-9A-F]{40})")
 
@@ -47,7 +53,14 @@ _VALIDATOR = CONFLICTING_VOTES.where["err"].replace("[0-9A-F]{40}", "(?P<validat
 def _read() -> list[Stage]:
     wheres = {name for message in MESSAGES for name in message.where}
     fields = dict.fromkeys([*FIELDS, *sorted(wheres - set(FIELDS))], "")
-    names: Mapping[str, str] = {"message": JSON_MESSAGE, "level": JSON_LEVEL, "time": JSON_TIME, "module": JSON_MODULE}
+    names: Mapping[str, str] = {
+        "message": JSON_MESSAGE,
+        "level": JSON_LEVEL,
+        "time": JSON_TIME,
+        "module": JSON_MODULE,
+        "sdk_message": SDK_MESSAGE,
+        "sdk_time": SDK_TIME,
+    }
     return [
         drop("blank", r"^\s*$", why="Says nothing."),
         regex(PLAIN.regex, why='log_format = "plain".'),
@@ -56,8 +69,11 @@ def _read() -> list[Stage]:
         *(
             template(
                 name,
-                f"{{{{ if and .module .{name} }}}}{{{{ .{name} }}}}{{{{ end }}}}",
-                "Whatever else is a JSON object is no line of this format." if name == "message" else "",
+                f"{{{{ if .module }}}}{first_of([(f'.{one}', f'{{{{ .{one} }}}}') for one in (name, f'sdk_{name}')])}"
+                "{{ end }}",
+                "CometBFT's own, else the Cosmos SDK's. Whatever else is a JSON object is no line of this format."
+                if name == "message"
+                else "",
             )
             for name in ("message", "time")
         ),
@@ -67,7 +83,7 @@ def _read() -> list[Stage]:
             ["RFC3339Nano"],
             location="Local",
             why="The plain format has the node's local time without offset. `Local` is the zone of this program, which"
-            " runs on the node's machine; elsewhere name the node's (Europe/Paris). JSON has UTC. A line"
+            " runs on the node's machine; elsewhere name the node's (Europe/Paris). JSON has an offset. A line"
             " without time, as of a panic, is stored right after the one before it, with level=unknown.",
         ),
     ]
@@ -93,8 +109,7 @@ def _category(category: Category) -> tuple[str, str]:
 
 
 def _levels() -> str:
-    known = {word: level for letter, level in LEVELS.items() for word in (letter, PLAIN_LEVELS[letter])}
-    cases = [(f'eq .level "{word}"', level) for word, level in known.items()]
+    cases = [(f'eq .level "{word}"', level) for word, level in LEVELS.items()]
     return f"{{{{ if and .module .level }}}}{first_of([*cases, ('true', 'unknown')])}{{{{ else }}}}unknown{{{{ end }}}}"
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from chainwatch.families.bitcoin.log import patterns as bitcoin
 from chainwatch.families.cometbft import log_patterns as cometbft
 
-CORE, OLD, PLAIN, JSON = "@core@", "@old@", "@plain@", "@json@"  # where a line's time goes, by its form
+# Where a line's time goes, by its form.
+CORE, OLD, PLAIN, JSON, SDK_JSON, SDK_CONSOLE = "@core@", "@old@", "@plain@", "@json@", "@sdk_json@", "@sdk_console@"
 _HASH = "a991f53cd8eb3ed017dd86faf5b4afb037ffe640165d03a1dc2670bd5d371331"
 
 
@@ -52,6 +53,8 @@ def _dated(line: str, moment: datetime.datetime) -> str:
         OLD: f"{utc:%Y-%m-%d %H:%M:%S}",
         PLAIN: f"{local:%Y-%m-%d|%H:%M:%S}.{local.microsecond // 1000:03}",
         JSON: f"{utc:%Y-%m-%dT%H:%M:%S.%fZ}",
+        SDK_JSON: local.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        SDK_CONSOLE: f"{local:%I:%M%p}".removeprefix("0"),
     }
     for mark, text in forms.items():
         line = line.replace(mark, text)
@@ -77,6 +80,22 @@ def _both(level: str, message: str, **fields: str) -> Iterator[str]:
     yield _json(level, message, **fields)
 
 
+def _sdk(level: str, message: str, module: str, **fields: str) -> Iterator[str]:
+    """The same line in the formats of the Cosmos SDK: JSON, and console without colours and with them."""
+    head = {"level": level, "module": module}
+    yield json.dumps({**head, **fields, "time": SDK_JSON, "message": message}, separators=(",", ":"))
+    yield from _console(level, message, {**fields, "module": module})
+
+
+def _console(level: str, message: str, fields: Mapping[str, str]) -> Iterator[str]:
+    short = {"error": "ERR", "info": "INF"}[level]
+    pairs = {name: json.dumps(text) if re.search(r'[\s"\\]', text) else text for name, text in fields.items()}
+    yield " ".join([SDK_CONSOLE, short, message, *(f"{name}={text}" for name, text in pairs.items())])
+    bright = [f"\x1b[36m{name}=\x1b[0m{text}" for name, text in pairs.items()]
+    yield " ".join([f"\x1b[90m{SDK_CONSOLE}\x1b[0m", f"\x1b[1m\x1b[31m{short}\x1b[0m\x1b[0m", message, *bright])
+    yield " ".join([f"\x1b[90m{SDK_CONSOLE}\x1b[0m", f"\x1b[31m{short}\x1b[0m", f"\x1b[1m{message}\x1b[0m", *bright])
+
+
 def _bitcoin(name: str, lines: Sequence[str], *fires: str) -> LogStory:
     return LogStory(name, "bitcoin", tuple(lines), frozenset(fires))
 
@@ -89,8 +108,10 @@ _REFUSED = "ProcessNewBlock: AcceptBlock FAILED (bad-txnmrklroot, hashMerkleRoot
 _WRONG_PASSWORD = "[warning] ThreadRPCServer incorrect password attempt from 127.0.0.1:44244"
 _PEER_GONE = _plain("E", "Stopping peer for error", "p2p", peer="Peer{MConn{127.0.0.1:1} ab out}", err="EOF")
 _NO_SPACE = "write /srv/node0/data/cs.wal/wal: no space left on device"
+_FATAL = "A fatal internal error occurred, see debug.log for details: "
 _LEVELDB_FULL = "Fatal LevelDB error: IO error: /srv/bitcoin/chainstate/2963623.ldb: No space left on device"
 _LEVELDB_BROKEN = "Fatal LevelDB error: Corruption: checksum mismatch"
+_SDK_FORMS = ("JSON", "console", "console in colours up to 0.47", "console in colours")
 _CONFLICT = "conflicting votes from validator 1DA39A678B60D13FEF148D4B7CCA44182112716E"
 
 _FIRING = (
@@ -145,10 +166,23 @@ _FIRING = (
     _bitcoin(
         "LogDiskFull fires on Core 28 with all parts of the prefix",
         [
-            f"[*] {CORE} (mocktime: 2026-11-22T05:23:44Z) [httpworker.0] [node/abort.cpp:24] [AbortNode]"
-            " [validation:error] Disk space is too low!"
+            f"[*] {CORE} (mocktime: 2026-11-22T05:23:44Z) [httpworker.0] [noui.cpp:39] [noui_ThreadSafeMessageBox]"
+            f" [error] {_FATAL}Disk space is too low!"
         ],
         "LogDiskFull",
+        "LogPanic",
+    ),
+    _bitcoin(
+        "LogDiskFull fires on Core 28 when it cannot flush",
+        [_core(f"[error] {_FATAL}System error while flushing: {_LEVELDB_FULL}")],
+        "LogDiskFull",
+        "LogPanic",
+    ),
+    _bitcoin(
+        "LogDiskFull fires on Core 26 with the caption of its message",
+        [_core(f"Error: {_FATAL}Disk space is too low!")],
+        "LogDiskFull",
+        "LogPanic",
     ),
     _cometbft(
         "LogDiskFull fires when consensus dies of it",
@@ -181,6 +215,12 @@ _FIRING = (
         "LogDatabaseCorrupted fires when Core stops for it",
         [_core("Error: Error reading from database, shutting down.")],
         "LogDatabaseCorrupted",
+    ),
+    _bitcoin(
+        "LogDatabaseCorrupted fires on Core 28 when it cannot flush",
+        [_core(f"[scheduler] [error] {_FATAL}System error while flushing: {_LEVELDB_BROKEN}")],
+        "LogDatabaseCorrupted",
+        "LogPanic",
     ),
     _cometbft(
         "LogDatabaseCorrupted fires when a node cannot start",
@@ -251,14 +291,51 @@ _FIRING = (
     ),
     _cometbft(
         "LogUpgradeNeeded fires at the height of the upgrade",
-        list(_both("error", cometbft.UPGRADE_NEEDED.quote)),
+        list(_both("error", cometbft.UPGRADE_NEEDED.quote, module="x/upgrade")),
         "LogUpgradeNeeded",
+    ),
+    *(
+        _cometbft(f"LogUpgradeNeeded fires for a program of the Cosmos SDK, {form}", [line], "LogUpgradeNeeded")
+        for form, line in zip(_SDK_FORMS, _sdk("error", cometbft.UPGRADE_NEEDED.quote, "x/upgrade"), strict=True)
+    ),
+    *(
+        _cometbft(f"LogConsensusFailure fires for a program of the Cosmos SDK, {form}", [line], "LogConsensusFailure")
+        for form, line in zip(
+            _SDK_FORMS,
+            _sdk("error", cometbft.CONSENSUS_FAILURE.quote, "consensus", err="+2/3 committed an invalid block"),
+            strict=True,
+        )
+    ),
+    # As Cosmos SDK 0.47 and 0.50 wrote it: the first when it met the height, the second when it was started again.
+    _cometbft(
+        "LogUpgradeNeeded fires when consensus dies of it",
+        [
+            f'{SDK_CONSOLE} ERR UPGRADE "v0.31.0" NEEDED at height: 7374634:  module=server',
+            f'{SDK_CONSOLE} ERR CONSENSUS FAILURE!!! err="UPGRADE \\"v0.31.0\\" NEEDED at height: 7374634: "'
+            ' module=consensus stack="goroutine 451 [running]:\\nruntime/debug.Stack()"',
+        ],
+        "LogUpgradeNeeded",
+        "LogConsensusFailure",
+    ),
+    _cometbft(
+        "LogUpgradeNeeded fires when the old program is started again",
+        [
+            f"{SDK_CONSOLE} INF Replay last block using real app module=consensus",
+            f'{SDK_CONSOLE} ERR UPGRADE "v2.12" NEEDED at height: 11860000: {{"binaries": {{}}}} module=server',
+            'panic: UPGRADE "v2.12" NEEDED at height: 11860000: {"binaries": {}}',
+        ],
+        "LogUpgradeNeeded",
+        "LogPanic",
     ),
 )
 
 _QUIET = (
     _bitcoin("LogErrors stays silent at ten errors", [_core(f"[error] {_REFUSED}")] * 10),
     _cometbft("LogErrors stays silent when peers come and go", [_PEER_GONE] * 40),
+    _cometbft(
+        "LogErrors stays silent about requests that make a handler panic",
+        list(_both("error", cometbft.RPC_PANIC.quote, module="rpc-server", err="WSJSONRPC: reflect: Call")) * 20,
+    ),
     _bitcoin("LogWarnings stays silent at sixty warnings", [_core(_WRONG_PASSWORD)] * 60),
     _cometbft("LogPanic stays silent about what is not at the start of a line", ["  panic: no", "a fatal error: no"]),
     _bitcoin(
@@ -281,6 +358,14 @@ _QUIET = (
             *_both("info", cometbft.COMMITTED.quote, height="7"),
             *_both("info", "Timed out", dur="3s", height="7", round="0", step="RoundStepPropose"),
             *_both("error", cometbft.CONFLICTING_VOTES.quote, err="invalid signature"),
+        ],
+    ),
+    _cometbft(
+        "LogConsensusFailure LogUpgradeNeeded silent on progress of a program of the Cosmos SDK",
+        [
+            *_sdk("info", 'applying upgrade "v4" at height: 6915787', "x/upgrade"),
+            *_console("info", cometbft.UPGRADE_NEEDED.quote, {"module": "x/upgrade"}),
+            *_sdk("info", cometbft.COMMITTED.quote, "consensus", height="7"),
         ],
     ),
     _cometbft(
@@ -315,7 +400,10 @@ _BITCOIN_PLACES: Mapping[str, Callable[[str], Sequence[str]]] = {
     ],
 }
 _COMETBFT_PLACES: Mapping[str, Callable[[str], Sequence[str]]] = {
-    "field": lambda text: list(_both("error", "Stopping peer for error", module="p2p", err=text)),
+    "field": lambda text: [
+        *_both("error", "Stopping peer for error", module="p2p", err=text),
+        *_sdk("error", "Stopping peer for error", "p2p", err=text),
+    ],
 }
 
 

@@ -124,8 +124,15 @@ def test_errors_by_level_are_harmless_or_named() -> None:
         for line in lines(path.name)
         if line[0] == "error" and message(line) is None
     }
-    # The monitor's own malformed request, in ws_errors.
-    assert unnamed == {"Panic in WSJSONRPC handler"}
+    assert unnamed == set()
+
+
+def test_a_request_that_makes_a_handler_panic_is_of_rpc() -> None:
+    [panic] = [line for line in lines("ws_errors_full_json.log") if line[1].startswith("Panic")]
+    found = message(panic)
+    assert panic[0] == "error"
+    assert found is not None
+    assert (found.name, found.category, found.quote) == ("rpc_panic", Category.RPC, panic[1])
 
 
 def test_every_line_of_every_recording_has_level_message_and_module() -> None:

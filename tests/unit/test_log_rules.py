@@ -147,6 +147,14 @@ def test_texts_without_a_pattern_are_sought_right_after_the_nodes_prefix(name: s
             assert not compiled.search(forged), f"{name}: {forged!r} would be taken for the node's own line"
 
 
+def test_the_console_format_of_the_cosmos_sdk_is_read_from_its_beginning_only() -> None:
+    beginning = cometbft.SDK_CONSOLE_ERROR.regex
+    reading = [(rule.name, text) for rule in log_alerts() for text in texts(rule.expr) if "[AP]M" in text]
+    assert {name for name, _ in reading} == {"LogConsensusFailure", "LogUpgradeNeeded"}
+    assert all(text.startswith(beginning) for _, text in reading)
+    assert re2.search(dict(reading)["LogUpgradeNeeded"], cometbft.SDK_CONSOLE_ERROR.quote)
+
+
 def test_the_long_expressions_begin_with_the_same_prefix() -> None:
     beginnings = {text.split(r"(?:error|warning|info)\] )?")[0] for _, text in long_texts()}
     assert len(beginnings) == 1

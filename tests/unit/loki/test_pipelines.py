@@ -116,6 +116,39 @@ def test_plain_time_is_that_of_the_nodes_machine_and_json_time_is_utc(tmp_path: 
     assert one("cometbft", json, tmp_path, zone="America/New_York").time == "2026-11-22T11:36:53.673000001+0000"
 
 
+def test_the_sdk_s_json_has_level_time_event_and_module_as_cometbft_s_own(tmp_path: Path) -> None:
+    head = '{"level":"error","module":"x/upgrade","time":"2026-11-22T11:36:53+02:00","message":'
+    upgrade = one(
+        "cometbft", f'{head}"UPGRADE \\"v15\\" NEEDED at height: 15816200: "}}', tmp_path, zone="America/New_York"
+    )
+    assert told(upgrade) == ("error", "fatal", "upgrade_needed")
+    assert upgrade.time == "2026-11-22T11:36:53+0200"
+    # CometBFT's own message is the one where a line has both.
+    both = '{"_msg":"x","level":"info","message":"CONSENSUS FAILURE!!!","module":"p2p","ts":"2026-11-22T11:36:53Z"}'
+    assert told(one("cometbft", both, tmp_path)) == ("info", None, None)
+    plain = 'E[2026-11-22|11:36:53.673] UPGRADE "v15" NEEDED at height: 1:            module=x/upgrade '
+    assert told(one("cometbft", plain, tmp_path)) == ("error", "fatal", "upgrade_needed")
+
+
+@pytest.mark.parametrize(("word", "level"), [*comet.JSON_LEVELS.items(), ("", "unknown"), ("made up", "unknown")])
+def test_levels_of_json_have_loki_s_names(word: str, level: str, tmp_path: Path) -> None:
+    line = f'{{"level":"{word}","module":"server","time":"2026-11-22T11:36:53Z","message":"x"}}'
+    assert told(one("cometbft", line, tmp_path))[0] == level.replace("none", "unknown")
+
+
+def test_a_step_is_told_by_its_number_as_well(tmp_path: Path) -> None:
+    head = '{"level":"info","dur":4996.8,"height":14,"module":"consensus","round":0,"step":'
+    lines = [f'{head}{step},"time":"2026-11-22T11:36:53Z","message":"Timed out"}}'.encode() for step in (1, 3, 2)]
+    assert [told(entry) for entry in dry_run("cometbft", lines, tmp_path)] == [
+        ("info", "round", "timed_out"),
+        ("info", None, None),
+    ]
+
+
+def test_the_sdk_s_console_format_has_no_date_and_stays_unknown(tmp_path: Path) -> None:
+    assert told(one("cometbft", comet.SDK_CONSOLE_ERROR.quote, tmp_path)) == ("unknown", None, None)
+
+
 def test_the_commit_timeout_of_every_height_is_left_out_and_a_failed_round_stays(tmp_path: Path) -> None:
     text = "I[2026-11-22|11:36:53.673] Timed out                     module=consensus dur=1s height=6 round=0 step="
     lines = [f"{text}{step}".encode() for step in ("RoundStepNewHeight", "RoundStepPropose", "RoundStepNewRound")]

@@ -89,8 +89,8 @@ class CometLine:
             self.fields = {key: quoted or bare for key, quoted, bare in pairs}
         elif text.startswith(b"{"):
             entry = json.loads(text)
-            self.level, self.module = entry[comet.JSON_LEVEL], entry[comet.JSON_MODULE]
-            self.message = entry[comet.JSON_MESSAGE]
+            self.level, self.module = comet.JSON_LEVELS[entry[comet.JSON_LEVEL]], entry[comet.JSON_MODULE]
+            self.message = entry[comet.JSON_MESSAGE if comet.JSON_MESSAGE in entry else comet.SDK_MESSAGE]
             self.fields = {key: str(value) for key, value in entry.items()}
 
     def found(self) -> Message | None:

@@ -41,11 +41,12 @@ class Message(Pattern):
 
 
 # The plain format (log_format = "plain"): level letter, local time without an offset, message padded to 44 characters,
-# then logfmt pairs. Not every program of the Cosmos SDK writes it: from SDK 0.50 on the default is zerolog's own.
+# then logfmt pairs. Modules of the Cosmos SDK have a slash (`x/upgrade`). Its programs have a logger of their own,
+# zerolog: where they say "plain" they write SDK_CONSOLE.
 PLAIN = Pattern(
     "plain",
     r"^(?P<level>[DIEN])\[(?P<time>\d{4}-\d\d-\d\d\|\d\d:\d\d:\d\d\.\d{3})\] (?P<message>.*?)"
-    r" +module=(?P<module>[a-z0-9-]{1,32})(?P<fields>(?: .*)?)$",
+    r" +module=(?P<module>[a-z0-9/_-]{1,32})(?P<fields>(?: .*)?)$",
     "0.34 to 1.0",
     "I[2026-11-22|11:36:53.673] committed state                              module=state height=1"
     " block_app_hash=0000000000000000",
@@ -55,6 +56,29 @@ PLAIN_LEVELS = {"D": "debug", "I": "info", "E": "error", "N": "none"}
 # The JSON format (log_format = "json"): the names of its fields. `height` and `round` are numbers, durations texts,
 # `ts` RFC 3339 in UTC. Lines of a service's start and stop have a field `msg` beside `_msg`.
 JSON_MESSAGE, JSON_LEVEL, JSON_TIME, JSON_MODULE = "_msg", "level", "ts", "module"
+
+# The same by the Cosmos SDK's logger: level and module as above, the others under zerolog's names. Times have an offset
+# and whole seconds; levels are words of zerolog.
+SDK_MESSAGE, SDK_TIME = "message", "time"
+JSON_LEVELS = {
+    "trace": "trace",
+    "debug": "debug",
+    "info": "info",
+    "warn": "warning",
+    "error": "error",
+    "fatal": "error",
+    "panic": "error",
+    "none": "none",
+}
+
+# How an error begins in the SDK's console format: a time of the day, without a date, and the level's three letters,
+# each in colours or not. A field escapes newlines, so nothing of a peer stands at the beginning of a line.
+SDK_CONSOLE_ERROR = Pattern(
+    "sdk_console_error",
+    r"^(?:\x1b\[[0-9;]*m)*\d{1,2}:\d\d[AP]M[\x1b\[0-9;m ]{1,30}ERR[\x1b\[0-9;m ]{1,30}",
+    "Cosmos SDK 0.40 on",
+    '4:46AM ERR UPGRADE "v0.31.0" NEEDED at height: 7374634:  module=server',
+)
 
 # A panic in consensus: the process lives on, serves RPC, keeps its peers, and never takes another block. `err` says
 # why, `stack` holds the trace in one line.
@@ -116,13 +140,14 @@ EVIDENCE_VERIFIED = Message(
 )
 
 # A timeout that means trouble. At every height the same message comes with RoundStepNewHeight, which is timeout_commit.
+# Programs of the Cosmos SDK up to 0.46 write the step's number.
 TIMED_OUT = Message(
     "timed_out",
     r"(?i)^timed out$",
     "0.34 to 1.0",
     "Timed out",
     category=Category.ROUND,
-    where={"step": r"^RoundStep(Propose|PrevoteWait|PrecommitWait)$"},
+    where={"step": r"^(?:RoundStep(?:Propose|PrevoteWait|PrecommitWait)|[357])$"},
 )
 NEXT_HEIGHT = Message(
     "next_height",
@@ -130,7 +155,7 @@ NEXT_HEIGHT = Message(
     "0.34 to 1.0",
     "Timed out",
     category=Category.PROGRESS,
-    where={"step": r"^RoundStepNewHeight$"},
+    where={"step": r"^(?:RoundStepNewHeight|1)$"},
 )
 
 # A round above 0 begins; `proposer` is who is to propose in it.
@@ -228,6 +253,15 @@ SLOW_CLIENT = Message(
 )
 SUBSCRIBED = Message(
     "subscribed", r"(?i)^subscribe to query$", "0.34 to 1.0", "Subscribe to query", category=Category.RPC
+)
+
+# A handler of RPC died of a request, and nothing else did: whoever reaches the port can write an error with each.
+RPC_PANIC = Message(
+    "rpc_panic",
+    r"(?i)^panic in (?:wsjsonrpc|rpc http) handler$",
+    "0.34 to 1.0",
+    "Panic in WSJSONRPC handler",
+    category=Category.RPC,
 )
 
 SWITCH_TO_CONSENSUS = Message(
