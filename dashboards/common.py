@@ -34,6 +34,15 @@ def to_node(board: str) -> tuple[str, str]:
     return "Board of this node", f"/d/chainwatch-{board}?{chosen}&${{datasource:queryparam}}&${{__url_time_range}}"
 
 
+def to_validator() -> tuple[str, str]:
+    """Return a link from a row of a table, which has columns chain and validator, to the board of that validator."""
+    chosen = "var-validator=${__data.fields.validator}&var-chain=${__data.fields.chain}"
+    return (
+        "Board of this validator",
+        f"/d/chainwatch-cometbft-validator?{chosen}&${{datasource:queryparam}}&${{__url_time_range}}",
+    )
+
+
 # One mark where the trouble of an alert began: a band for as long as it fires would paint every graph red.
 ALERTS = Annotation(
     "Alerts",
@@ -43,11 +52,13 @@ ALERTS = Annotation(
     "red",
     at_value=True,
 )
+# The step makes $__rate_interval long enough for two scrapes a minute apart, whatever the data source says of them.
 REORGS = Annotation(
     "Reorganisations",
-    'increase(chainwatch_reorgs_total{origin="network",*}[$__interval]) > 0',
+    'increase(chainwatch_reorgs_total{origin="network",*}[$__rate_interval]) > 0',
     "Reorganisation at {{instance}}",
     "purple",
+    step="2m",
 )
 NODE_STARTS = Annotation(
     "Node starts",

@@ -55,6 +55,8 @@ class Query:
     legend: str = "{{instance}}"
 
 
+# Values of variables of another board, one or several of each.
+Chosen = Mapping[str, str | tuple[str, ...]]
 # From a value on (None: from the lowest), in this colour of Grafana's palette: green, yellow, orange, red, blue, text.
 Level = tuple[float | None, str]
 # What a value is shown as: its text and its colour, None for the panel's own.
@@ -86,7 +88,8 @@ class Signal:
 class Panel:
     """A signal in one of Grafana's panel types, `width` of 24 columns wide and `height` units of 30 pixels high.
 
-    `logs` are values of variables of the board Logs (`{"event": "rejected"}`): the panel links to these lines.
+    `logs` are values of variables of the board Logs, such as `{"event": ("rejected", "rejected_sv")}`: the panel links
+    to these lines.
     """
 
     type: str
@@ -103,7 +106,7 @@ class Panel:
     as_table: bool = False
     as_heatmap: bool = False
     points: int | None = None  # how many values over the time range at most; one for each pixel without it
-    logs: Mapping[str, str] | None = None
+    logs: Chosen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +135,25 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Marks at times: where the query has a value, or, with `at_value`, at the milliseconds since 1970 that it has."""
+    """Marks at times: where the query has a value, or, with `at_value`, at the milliseconds since 1970 that it has.
+
+    `step` is the least time between two values, for which Grafana asks.
+    """
 
     name: str
     expr: str
     title: str
     color: str
     at_value: bool = False
+    step: str = "30s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """One board; `scope` are the variables whose labels every selector of it carries."""
+    """One board; `scope` are the variables whose labels every selector of it carries.
+
+    `family` is set where a board shows one alone: the name is the job of its logs in Loki too.
+    """
 
     uid: str
     title: str
@@ -153,6 +163,7 @@ class Board:
     variables: Sequence[Variable]
     scope: Sequence[str] = ("chain", "job", "instance")
     annotations: Sequence[Annotation] = ()
+    family: str | None = None
     since: str = "now-3h"
     refresh: str = "30s"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
-from dashboards.model import Json, Level, Mappings, Panel, Query, Signal, Unit
+from dashboards.model import Chosen, Json, Level, Mappings, Panel, Query, Signal, Unit
 
-Lines = Mapping[str, str] | None
+Lines = Chosen | None
+_COLUMN_MIN_WIDTH = 80  # of a table's columns, in pixels
 
 
 def stat(
@@ -204,6 +205,8 @@ class Column:
     hidden: bool = False
 
 
+# A page of 1280 pixels leaves 52 to each of the 24 columns of a board, less 26 to a panel for its frame: widths of a
+# table's columns are to fit into that, with room for those that have none.
 def table(
     title: str,
     description: str,
@@ -246,7 +249,7 @@ def table(
         width=width,
         height=height,
         options=options,
-        custom={"align": "auto", "filterable": False, "minWidth": 80},
+        custom={"align": "auto", "filterable": False, "minWidth": _COLUMN_MIN_WIDTH},
         overrides=tuple(_override(column) for column in columns),
         transformations=({"id": "merge", "options": {}}, organize),
         instant=True,
@@ -271,6 +274,8 @@ def _override(column: Column) -> Json:
     properties: list[Json] = [{"id": "unit", "value": str(column.unit if column.expr else Unit.TEXT)}]
     if column.width:
         properties.append({"id": "custom.width", "value": column.width})
+        if column.width < _COLUMN_MIN_WIDTH:
+            properties.append({"id": "custom.minWidth", "value": column.width})
     if column.mappings:
         properties.append({"id": "mappings", "value": mappings(column.mappings)})
         properties.append({"id": "custom.align", "value": "left"})  # words, not numbers

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from dashboards.model import Annotation, Board, Json, Panel, Row, Source, Variable
+from dashboards.model import Annotation, Board, Chosen, Json, Panel, Row, Source, Variable
 from dashboards.panels import mappings, ref_id, thresholds
 
 SCHEMA_VERSION = 39  # Grafana 10.4's; later ones migrate it when they load it
@@ -75,7 +75,7 @@ def _annotation(given: Annotation, board: Board) -> Json:
         "datasource": _datasource(Source.PROMETHEUS),
         "expr": select(given.expr, board.scope),
         "titleFormat": given.title,
-        "step": "30s",
+        "step": given.step,
         **({"useValueForTime": "on"} if given.at_value else {}),
     }
 
@@ -272,9 +272,14 @@ _ALERT_STYLE: Json = {
 }
 
 
-def _to_logs(chosen_there: Mapping[str, str], board: Board) -> Json:
+def _to_logs(chosen_there: Chosen, board: Board) -> Json:
     """A link to the lines of the log that belong to a panel, of what is chosen on the board, in its time range."""
-    chosen = [f"${{{name}:queryparam}}" for name in ("loki_datasource", *board.scope)]
-    wanted = [f"var-{name}={quote(value)}" for name, value in chosen_there.items()]
+    # All chains and jobs there are those of every family: the board's own is named.
+    scope = [name for name in board.scope if not (board.family and name == "job")]
+    chosen = [f"${{{name}:queryparam}}" for name in ("loki_datasource", *scope)]
+    if board.family:
+        chosen.append(f"var-job={board.family}")
+    several = {name: (given,) if isinstance(given, str) else given for name, given in chosen_there.items()}
+    wanted = [f"var-{name}={quote(value)}" for name, values in several.items() for value in values]
     url = f"/d/{LOGS}/logs?" + "&".join([*chosen, *wanted, "${__url_time_range}"])
     return {"title": "Lines of the log", "url": url, "targetBlank": False}

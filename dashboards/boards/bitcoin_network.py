@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dashboards import lines
 from dashboards.common import MARKS, choices, to_node
 from dashboards.model import Board, Panel, Query, Row, Signal, Unit
 from dashboards.panels import Column, bars, gauges, graph, stat, table
@@ -173,6 +174,7 @@ BOARD = Board(
     uid="chainwatch-bitcoin-network",
     title="Bitcoin network view",
     folder="chainwatch-bitcoin",
+    family="bitcoin",
     description="Several nodes of the Bitcoin family side by side, and what their chains do.",
     variables=choices('chainwatch_node_info{family="bitcoin"}'),
     annotations=MARKS,
@@ -185,21 +187,21 @@ BOARD = Board(
                 stat(_BEST_BLOCK, in_lines=True),
                 stat(_HEIGHT, in_lines=True),
                 stat(_NEWEST, in_lines=True),
-                stat(_REORGS, logs={"event": "disconnect_block"}, in_lines=True),
+                stat(_REORGS, logs=lines.REORGS, in_lines=True),
                 stat(bitcoin_chain.STALE_BLOCKS, in_lines=True),
                 _side_by_side(),
                 graph(replace(fleet.BLOCKS_BEHIND, threshold=None), steps=True),
-                bars(fleet.REORGS, logs={"event": "disconnect_block"}),
+                bars(fleet.REORGS, logs=lines.REORGS),
                 graph(fleet.MEMPOOL),
                 graph(bitcoin_mempool.FEE_ESTIMATE, steps=True),
-                graph(bitcoin_mempool.REJECTED_BY_NODE, logs={"event": "rejected"}),
-                graph(bitcoin_chain.HEADER_TO_TIP, logs={"event": "update_tip"}),
+                graph(bitcoin_mempool.REJECTED_BY_NODE, logs=lines.REFUSED),
+                graph(bitcoin_chain.HEADER_TO_TIP, logs=lines.HEADER_TO_TIP),
             ),
         ),
         Row(
             "Branches and mempools",
             (
-                graph(fleet.REORG_DEPTH, 12, steps=True, logs={"event": "disconnect_block"}),
+                graph(fleet.REORG_DEPTH, 12, steps=True, logs=lines.REORGS),
                 graph(bitcoin_chain.CHAIN_TIPS, 12, steps=True),
                 graph(bitcoin_mempool.LOWEST_FEERATE, 12, steps=True),
                 graph(bitcoin_mempool.ACCEPTS_PER_HOUR, 12),

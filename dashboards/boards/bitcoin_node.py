@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dashboards import lines
 from dashboards.common import MARKS, choices
 from dashboards.model import Board, Panel, Query, Row, Signal, Unit
 from dashboards.panels import Column, bars, gauges, graph, stat, table, timeline
@@ -34,7 +35,7 @@ def _reasons() -> Panel:
         height=8,
         sort="Refused",
         descending=True,
-        logs={"event": "rejected"},
+        logs=lines.REFUSED,
     )
 
 
@@ -150,7 +151,7 @@ def _chain_states() -> Panel:
             Column("Verified", f"{of_state} (bitcoin_chainstate_verification_progress_ratio{{*}})", unit=Unit.RATIO),
             Column("Cache", "sum by (instance, chainstate) (bitcoin_chainstate_cache_bytes{*})", unit=Unit.BYTES),
         ),
-        width=8,
+        width=10,
         height=7,
     )
 
@@ -159,6 +160,7 @@ BOARD = Board(
     uid="chainwatch-bitcoin-node",
     title="Bitcoin node",
     folder="chainwatch-bitcoin",
+    family="bitcoin",
     description="What nodes of the Bitcoin family do: Bitcoin Core, Litecoin, Bitcoin SV and others.",
     variables=choices('chainwatch_node_info{family="bitcoin"}'),
     annotations=MARKS,
@@ -175,9 +177,9 @@ BOARD = Board(
                 graph(fleet.TIP_AGE),
                 graph(bitcoin_peers.BY_DIRECTION, steps=True),
                 graph(fleet.MEMPOOL),
-                graph(bitcoin_mempool.REJECTED, stacked=True, logs={"event": "rejected"}),
-                graph(bitcoin_chain.HEADER_TO_TIP, logs={"event": "update_tip"}),
-                bars(bitcoin_node.LOG_MESSAGES, logs={"level": "error"}),
+                graph(bitcoin_mempool.REJECTED, stacked=True, logs=lines.REFUSED),
+                graph(bitcoin_chain.HEADER_TO_TIP, logs=lines.HEADER_TO_TIP),
+                bars(bitcoin_node.LOG_MESSAGES, logs=lines.TROUBLE),
             ),
         ),
         Row(
@@ -186,7 +188,7 @@ BOARD = Board(
                 graph(bitcoin_mempool.FILL),
                 graph(bitcoin_mempool.LOWEST_FEERATES, steps=True),
                 graph(bitcoin_mempool.FEE_ESTIMATES, steps=True),
-                graph(bitcoin_mempool.FLOW, 12, 8, logs={"event": "accepted"}),
+                graph(bitcoin_mempool.FLOW, 12, 8, logs=lines.ACCEPTED),
                 _reasons(),
             ),
             folded=True,
@@ -196,9 +198,9 @@ BOARD = Board(
             (
                 graph(bitcoin_chain.CONNECT_PHASES, 12, 8, logs={"event": "connect_phase"}),
                 graph(bitcoin_chain.COMPACT_BLOCKS, 12, 8, logs={"event": "compact_done"}),
-                bars(bitcoin_chain.INVALID_BLOCKS, logs={"event": "invalid_chain"}),
-                bars(bitcoin_chain.BLOCKS_LEFT, logs={"event": "disconnect_block"}),
-                bars(bitcoin_chain.BLOCK_TROUBLE, logs={"event": "block_timeout"}),
+                bars(bitcoin_chain.INVALID_BLOCKS, logs=lines.INVALID_BLOCKS),
+                bars(bitcoin_chain.BLOCKS_LEFT, logs=lines.REORGS),
+                bars(bitcoin_chain.BLOCK_TROUBLE, logs=lines.BLOCK_TROUBLE),
             ),
             folded=True,
         ),
@@ -219,8 +221,8 @@ BOARD = Board(
             (
                 _facts(),
                 _switches(),
-                timeline(bitcoin_node.WARNING_KINDS, 8, 7),
-                graph(bitcoin_node.INDEX_LAG, 8, steps=True),
+                timeline(bitcoin_node.WARNING_KINDS, 7, 7),
+                graph(bitcoin_node.INDEX_LAG, 7, steps=True),
                 _chain_states(),
             ),
             folded=True,

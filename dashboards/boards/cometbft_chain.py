@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dashboards.common import choices
+from dashboards import lines
+from dashboards.common import choices, to_validator
 from dashboards.model import Board, Panel, Row, Unit
 from dashboards.panels import Column, bars, graph, heatmap, stat, table, timeline
 from dashboards.signals import cometbft_chain as chain
@@ -34,28 +35,23 @@ def _exporters() -> Panel:
         "Each exporter's view of the chain. Click one for its live page: who is to propose, who voted, who is missing. "
         "(It opens http://INSTANCE/consensus, port 11333 where the instance is a name, as your browser reaches it.)",
         (
-            Column("Exporter", label="instance", link=to_page, width=140),
+            Column("Exporter", label="instance", link=to_page, width=120),
             Column("Condition", chain.CONDITION_OF_EACH, mappings=chain.CONDITIONS, width=125),
-            Column("Since", f"max by (instance) (cometbft_chain_{since}{{*}}) * 1000", unit=Unit.AGO, width=140),
-            Column("Height", "max by (instance) (chainwatch_tip_height{*})", width=75),
-            Column("Round", "max by (instance) (cometbft_round_current{*})", width=70),
-            Column("Height began", f"max by (instance) (cometbft_{began}{{*}}) * 1000", unit=Unit.AGO, width=140),
-            Column("Peers", "sum by (instance) (chainwatch_peers{*})", width=65),
+            Column("Since", f"max by (instance) (cometbft_chain_{since}{{*}}) * 1000", unit=Unit.AGO, width=120),
+            Column("Height", "max by (instance) (chainwatch_tip_height{*})", width=85),
+            Column("Round", "max by (instance) (cometbft_round_current{*})", width=60),
+            Column("Height began", f"max by (instance) (cometbft_{began}{{*}}) * 1000", unit=Unit.AGO, width=120),
+            Column("Peers", "sum by (instance) (chainwatch_peers{*})", width=60),
             Column("page", label="page", hidden=True),
             Column("is at", _PAGE, hidden=True),
         ),
-        width=12,
+        width=14,
         height=6,
     )
 
 
 def _validators() -> Panel:
     """Every validator, those that miss first."""
-    to_board = (
-        "Board of this validator",
-        "/d/chainwatch-cometbft-validator?var-validator=${__data.fields.Address}&var-chain=${__data.fields.Chain}"
-        "&${datasource:queryparam}&${__url_time_range}",
-    )
     missed = 'increase(cometbft_validator_missed_total{rule="sdk",*}[1h])'
     power = f"{_OF_VALIDATOR} (cometbft_validator_power{{*}})"
     return table(
@@ -64,10 +60,10 @@ def _validators() -> Panel:
         "name. Click an address for the validator's board. In a halt no block is missed: who has not voted is on the "
         "exporter's page /consensus.",
         (
-            Column("Address", label="validator", link=to_board),
-            Column("Own", label="name", width=90),
-            Column("In a row", f"{_OF_VALIDATOR} (cometbft_validator_consecutive_missed{{*}}){_OWN}", width=80),
-            Column("Missed, 1 h", f"round({_OF_VALIDATOR} ({missed})){_OWN}", width=100),
+            Column("Address", label="validator", link=to_validator()),
+            Column("Own", label="name", width=85),
+            Column("In a row", f"{_OF_VALIDATOR} (cometbft_validator_consecutive_missed{{*}}){_OWN}", width=75),
+            Column("Missed, 1 h", f"round({_OF_VALIDATOR} ({missed})){_OWN}", width=95),
             Column(
                 "Power",
                 f"{power} / on (chain) group_left () max by (chain) (cometbft_power{{*}}){_OWN}",
@@ -76,7 +72,7 @@ def _validators() -> Panel:
             ),
             Column("Chain", label="chain", width=130),
         ),
-        width=14,
+        width=16,
         height=8,
         sort="In a row",
         descending=True,
@@ -92,6 +88,7 @@ BOARD = Board(
     uid="chainwatch-cometbft-chain",
     title="CometBFT chain",
     folder="chainwatch-cometbft",
+    family="cometbft",
     description="Whether the chain makes blocks, how, and who is missing.",
     variables=choices(chain.FAMILY),
     annotations=(*chain.MARKS, chain.SET_CHANGED),
@@ -105,18 +102,18 @@ BOARD = Board(
                 stat(chain.INTERVAL_NOW),
                 stat(chain.POWER_MISSING_NOW),
                 stat(chain.FAILED_ROUNDS_NOW),
-                timeline(chain.CONDITION_OVER_TIME, 12, 6, logs={"category": "fatal"}),
+                timeline(chain.CONDITION_OVER_TIME, 10, 6, logs=lines.HALTS),
                 _exporters(),
-                graph(consensus.INTERVAL, 12),
+                graph(consensus.INTERVAL, 12, logs=lines.ROUNDS),
                 bars(consensus.ROUND_FAILURES, 12, logs={"event": "timed_out"}),
-                graph(chain.POWER_MISSING, 10, 8),
+                graph(chain.POWER_MISSING, 8, 8),
                 _validators(),
             ),
         ),
         Row(
             "Rounds and steps",
             (
-                graph(consensus.INTERVAL_RATIO),
+                graph(consensus.INTERVAL_RATIO, logs=lines.ROUNDS),
                 graph(consensus.ROUND_FAILURES_PER_HEIGHT, logs={"event": "timed_out"}),
                 graph(consensus.ROUNDS, logs={"event": "next_round"}),
                 graph(consensus.STEPS, 24, 8),
@@ -139,7 +136,7 @@ BOARD = Board(
             (
                 graph(chain.VALIDATORS, steps=True),
                 bars(chain.SET_CHANGES, logs={"event": "validators_updated"}),
-                bars(chain.MISBEHAVIOUR, logs={"category": "double_sign"}),
+                bars(chain.MISBEHAVIOUR, logs=lines.DOUBLE_SIGNS),
             ),
             folded=True,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dashboards import lines
 from dashboards.common import choices
 from dashboards.model import Board, Panel, Row, Unit
 from dashboards.panels import Column, bars, graph, heatmap, stat, table, timeline
@@ -27,14 +28,14 @@ def _chosen() -> Panel:
         "The chosen validators over the time range above. Choose several at the top to compare one with others.",
         (
             Column("Name", label="name"),
-            Column("Address", label="validator", width=370),
-            Column("Signed", named(share(precommits, 'result!="absent"', within=_RANGE)), unit=Unit.RATIO, width=110),
-            Column("Missed", _counted(precommits, 'result="absent"'), width=110),
-            Column("Missed alone", _counted("cometbft_validator_missed_alone_total"), width=110),
-            Column("Left out", _counted("cometbft_validator_precommit_left_out_total"), width=110),
-            Column("Proposed", _counted(proposals, 'result="committed"'), width=110),
-            Column("Proposals failed", _counted(proposals, 'result="failed"'), width=140),
-            Column("Power", named(validator.POWER_SHARE), unit=Unit.RATIO, width=110),
+            Column("Address", label="validator", width=345),
+            Column("Signed", named(share(precommits, 'result!="absent"', within=_RANGE)), unit=Unit.RATIO, width=75),
+            Column("Missed", _counted(precommits, 'result="absent"'), width=75),
+            Column("Missed alone", _counted("cometbft_validator_missed_alone_total"), width=105),
+            Column("Left out", _counted("cometbft_validator_precommit_left_out_total"), width=80),
+            Column("Proposed", _counted(proposals, 'result="committed"'), width=90),
+            Column("Proposals failed", _counted(proposals, 'result="failed"'), width=130),
+            Column("Power", named(validator.POWER_SHARE), unit=Unit.RATIO, width=75),
             Column("Chain", label="chain"),
         ),
         height=7,
@@ -61,6 +62,7 @@ BOARD = Board(
     uid="chainwatch-cometbft-validator",
     title="CometBFT validator",
     folder="chainwatch-cometbft",
+    family="cometbft",
     description="What the chosen validators signed and missed, why, and how fast they are; own ones come first.",
     variables=(*choices("cometbft_power"), validator.VALIDATOR),
     annotations=chain.MARKS,
@@ -69,14 +71,14 @@ BOARD = Board(
             "Now",
             (
                 stat(validator.SIGNED_NOW, 3),
-                stat(validator.IN_A_ROW_NOW, 5, logs={"category": "signer"}),
+                stat(validator.IN_A_ROW_NOW, 5, logs=lines.MISSED),
                 stat(validator.MEMBERSHIP, 3),
                 stat(validator.DELAY_NOW),
                 stat(validator.FAILED_PROPOSALS_NOW, 5, logs={"event": "timed_out"}),
-                stat(validator.DOUBLE_SIGNS, logs={"category": "double_sign"}),
-                timeline(validator.HISTORY, 24, 5, logs={"category": "round"}),
-                bars(validator.MISSED_BY_CAUSE, 12, logs={"category": "signer"}),
-                graph(validator.IN_A_ROW, 12, steps=True, logs={"category": "signer"}),
+                stat(validator.DOUBLE_SIGNS, logs=lines.DOUBLE_SIGNS),
+                timeline(validator.HISTORY, 24, 5, logs=lines.MISSED),
+                bars(validator.MISSED_BY_CAUSE, 12, logs=lines.MISSED_BY_CAUSE),
+                graph(validator.IN_A_ROW, 12, steps=True, logs=lines.MISSED),
                 graph(validator.MISSED_SHARE, 12),
                 graph(validator.DELAY, 12),
             ),
@@ -88,8 +90,8 @@ BOARD = Board(
                 _states(bars(validator.PREVOTES)),
                 _states(bars(validator.PRECOMMITS)),
                 bars(validator.MISSED_ALONE),
-                graph(validator.PREVOTED_ONLY, logs={"event": "signing_failed"}),
-                graph(validator.MISSED_FOR_SIGNER, logs={"event": "signer_silent"}),
+                graph(validator.PREVOTED_ONLY, logs=lines.SIGNER),
+                graph(validator.MISSED_FOR_SIGNER, logs=lines.SIGNER),
                 graph(validator.LEFT_OUT),
             ),
             folded=True,
@@ -97,7 +99,7 @@ BOARD = Board(
         Row(
             "Proposals and power",
             (
-                _states(bars(validator.PROPOSALS, logs={"category": "proposal"})),
+                _states(bars(validator.PROPOSALS, logs=lines.PROPOSALS)),
                 graph(validator.EMPTY_PROPOSALS),
                 graph(validator.POWER, steps=True),
                 _chosen(),

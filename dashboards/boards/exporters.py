@@ -15,53 +15,53 @@ EXPORTERS = table(
     "Exporters",
     "One row for each exporter of the last day. Normal: scraped, answered, all collectors work, all streams are open.",
     (
-        Column(title="Exporter", label="instance", width=150),
-        Column(title="Job", label="job", width=90),
-        Column(title="Chain", label="chain", width=150),
+        Column(title="Exporter", label="instance", width=140),
+        Column(title="Job", label="job", width=75),
+        Column(title="Chain", label="chain", width=130),
         Column(
             title="Scraped",
-            width=80,
+            width=75,
             expr=f"max by (job, instance) (up{signals.TARGETS} and on (job) group by (job) ({_SCRAPED}))",
             mappings={1: ("yes", "green"), 0: ("NO", "red")},
         ),
         Column(
-            title="Node answers",
-            width=110,
+            title="Answers",
+            width=75,
             expr=f"max by {_EACH} (chainwatch_up{{*}})",
             mappings={1: ("yes", "green"), 0: ("NO", "red")},
         ),
         Column(
             title="Collectors failing",
-            width=140,
+            width=130,
             expr=f"sum by {_EACH} (1 - chainwatch_collector_success{{*}})",
             levels=_FAILING,
         ),
         Column(
             title="Streams closed",
-            width=120,
+            width=115,
             expr=f"sum by {_EACH} (1 - chainwatch_stream_connected{{*}})",
             levels=_FAILING,
         ),
         Column(
             title="Settings",
-            width=90,
+            width=75,
             expr=f"max by {_EACH} (chainwatch_config_last_reload_successful{{*}})",
             mappings={1: ("in force", None), 0: ("REFUSED", "red")},
         ),
         Column(
-            title="Scrape takes",
-            width=110,
+            title="Scrape time",
+            width=90,
             expr=f"max by (job, instance) (scrape_duration_seconds{signals.TARGETS} {signals.OF_EXPORTERS})",
             unit=Unit.SECONDS,
         ),
         Column(
             title="CPU",
-            width=80,
+            width=60,
             expr=f"max by {_EACH} (rate(process_cpu_seconds_total{{*}}[$__rate_interval]))",
             unit=Unit.RATIO,
         ),
-        Column(title="Memory", width=90, expr=f"max by {_EACH} (process_resident_memory_bytes{{*}})", unit=Unit.BYTES),
-        Column(title="Version", width=80, label="version"),
+        Column(title="Memory", width=75, expr=f"max by {_EACH} (process_resident_memory_bytes{{*}})", unit=Unit.BYTES),
+        Column(title="Version", width=65, label="version"),
         Column(
             title="Started",
             expr="max by (chain, job, instance, version) (process_start_time_seconds{*} * 1000"
@@ -79,20 +79,20 @@ COLLECTORS = table(
     "whose version or build cannot answer.",
     (
         Column(title="Collector", label="collector", width=150),
-        Column(title="Job", label="job", width=90),
-        Column(title="Exporters", width=90, expr="count by (job, collector) (chainwatch_collector_success{*})"),
+        Column(title="Job", label="job", width=75),
+        Column(title="Exporters", width=85, expr="count by (job, collector) (chainwatch_collector_success{*})"),
         Column(
             title="Failing",
-            width=80,
+            width=70,
             expr="sum by (job, collector) (1 - chainwatch_collector_success{*})",
             levels=_FAILING,
         ),
         Column(
-            title="Without support", width=130, expr="sum by (job, collector) (1 - chainwatch_collector_supported{*})"
+            title="Without support", width=120, expr="sum by (job, collector) (1 - chainwatch_collector_supported{*})"
         ),
         Column(
             title="Slowest",
-            width=100,
+            width=85,
             expr="max by (job, collector) (chainwatch_collector_duration_seconds{*})",
             unit=Unit.SECONDS,
         ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dashboards.common import MARKS, choices, to_node
+from dashboards import lines
+from dashboards.common import MARKS, choices, to_node, to_validator
 from dashboards.model import Board, Mappings, Panel, Row, Unit
 from dashboards.panels import Column, bars, graph, stat, table, timeline
 from dashboards.signals import fleet
@@ -14,7 +15,7 @@ _BOARD_OF = {"bitcoin": "bitcoin-node", "cometbft": "cometbft-chain"}
 _OTHERWISE = "exporters"
 
 _NODE = "by (chain, job, instance)"
-_RUNBOOKS = "https://github.com/chainwatch/chainwatch/blob/main/docs/runbooks"
+_RUNBOOKS = "https://github.com/chainwatch/chainwatch/${__data.fields.page}"
 _SEVERITIES: Mappings = {
     3: ("critical", fleet.CRITICAL),
     2: ("warning", fleet.WARNING),
@@ -64,30 +65,51 @@ def _nodes() -> Panel:
     )
 
 
+def _at_its_node(alerts: str) -> str:
+    """Alerts with the board of their node, and its chain: an exporter that cannot be scraped names none."""
+    known = f"topk by (job, instance) (1, {_board()})"
+    return (
+        f"({alerts}) * on (job, instance) group_left (chain, board) {known}"
+        " or on (alertname, job, instance, name, validator)"
+        f' label_replace({alerts}, "board", "{_OTHERWISE}", "", "")'
+    )
+
+
 def _alerts() -> Panel:
     """What fires."""
-    row = "by (alertname, chain, instance, name)"
+    row = "by (alertname, chain, job, instance, name, validator, board)"
     rank = " or ".join(f"{number} * {fleet.firing(name)}" for number, (name, _) in _SEVERITIES.items() if number)
-    since = fleet.alerts("ALERTS_FOR_STATE", 'severity=~"critical|warning|info",')
+    # A page for each row, that of no alert too.
+    severity = (
+        f'label_replace(max {row} ({_at_its_node(rank)}), "page", "blob/main/docs/runbooks/$1.md", "alertname", "(.+)")'
+        ' or on () label_replace(vector(0), "page", "tree/main/docs/runbooks", "", "")'
+    )
+    waiting = fleet.alerts("ALERTS_FOR_STATE", 'severity=~"critical|warning|info",')
+    since = f'(1000 * {waiting} and ignoring (alertstate) ALERTS{{alertstate="firing"}})'
     return table(
         "Alerts that fire",
-        "Worst first. Click an alert for what it means and what to do. Alerts made from logs are at Alertmanager only.",
+        "Worst first. Click an alert for what it means and what to do, a node or a validator for its board. Alerts made"
+        " from logs are at Alertmanager only.",
         (
-            Column("Severity", f"max {row} ({rank}) or on () vector(0)", mappings=_SEVERITIES, width=100),
+            Column("Severity", severity, mappings=_SEVERITIES, width=100),
             Column(
                 "Alert",
                 label="alertname",
-                link=("What it means, what to do", f"{_RUNBOOKS}/${{__data.fields.alertname}}.md"),
+                link=("What it means, what to do", _RUNBOOKS),
                 width=280,
             ),
             Column("Chain", label="chain"),
-            Column("Node", label="instance"),
-            Column("Validator", label="name"),
+            Column("Node", label="instance", link=to_node("${__data.fields.board}")),
+            Column("Validator", label="name", link=to_validator()),
             Column(
                 "Since",
-                f'min {row} (1000 * {since} and ignoring (alertstate) ALERTS{{alertstate="firing"}})',
+                f"min {row} ({_at_its_node(since)})",
                 unit=Unit.AGO,
             ),
+            Column("job", label="job", hidden=True),
+            Column("validator", label="validator", hidden=True),
+            Column("board", label="board", hidden=True),
+            Column("page", label="page", hidden=True),
         ),
         height=7,
         sort="Severity",
@@ -169,8 +191,8 @@ BOARD = Board(
             "Chains",
             (
                 _chains(),
-                bars(fleet.REORGS_OF_CHAINS, logs={"event": "disconnect_block"}),
-                graph(fleet.REORG_DEPTH, steps=True, logs={"event": "disconnect_block"}),
+                bars(fleet.REORGS_OF_CHAINS, logs=lines.REORGS),
+                graph(fleet.REORG_DEPTH, steps=True, logs=lines.REORGS),
                 graph(fleet.MEMPOOL),
             ),
             folded=True,

@@ -26,54 +26,54 @@ MACHINES = table(
     "One row for each machine with node_exporter, each figure the worst of its disks. Orange and red: what a node does "
     "not stand for long.",
     (
-        Column(title="Machine", label="instance", width=150),
+        Column(title="Machine", label="instance", width=140),
         Column(
             title="Processor",
             expr=signals.CPU_BUSY,
             unit=Unit.RATIO,
-            width=100,
+            width=85,
             levels=((None, "text"), (0.95, "orange")),
         ),
-        Column(title="Load per core", expr=signals.LOAD, unit=Unit.SHORT, width=120),
+        Column(title="Load per core", expr=signals.LOAD, unit=Unit.SHORT, width=105),
         Column(
             title="Memory used",
             expr=f"max by (instance) ({signals.MEMORY_USED})",
             unit=Unit.RATIO,
-            width=120,
+            width=105,
             levels=((None, "text"), (0.9, "orange"), (0.97, "red")),
         ),
         Column(
             title="Fullest disk",
             expr=f"max by (instance) ({signals.SPACE_USED})",
             unit=Unit.RATIO,
-            width=120,
+            width=100,
             levels=((None, "text"), (0.85, "orange"), (0.95, "red")),  # file systems slow down before they are full
         ),
-        Column(title="Least space left", expr=f"min by (instance) ({signals.SPACE_LEFT})", unit=Unit.BYTES, width=140),
+        Column(title="Least space left", expr=f"min by (instance) ({signals.SPACE_LEFT})", unit=Unit.BYTES, width=125),
         Column(
             title="Busiest disk",
             expr=f"max by (instance) ({signals.DISK_BUSY})",
             unit=Unit.RATIO,
-            width=120,
+            width=100,
             levels=((None, "text"), (0.9, "orange")),
         ),
         Column(
             title="Clock offset",
             expr=f"max by (instance) (abs({signals.CLOCK_OFFSET}))",
             unit=Unit.SECONDS,
-            width=120,
+            width=100,
             levels=((None, "text"), (0.1, "orange"), (1, "red")),  # with NTP it is right within milliseconds
         ),
         Column(
             title="Clock",
             expr=f"max by (instance) ({signals.CLOCK_IN_STEP})",
-            width=100,
+            width=85,
             mappings={1: ("in step", None), 0: ("by itself", "orange")},
         ),
         Column(
             title="Killed for memory",
             expr=f"max by (instance) (increase(node_vmstat_oom_kill{{{signals.MACHINES}}}[$__range]))",
-            width=140,
+            width=135,
             levels=((None, "text"), (1, "red")),
         ),
         Column(
@@ -91,22 +91,22 @@ NODES = table(
     "One row for each node, with what its machine has left. They belong together when their instances are the same up "
     "to the port (`node: bob` in both targets files, or one address); else the machine's columns stay empty.",
     (
-        Column(title="Node", label="instance", width=150),
-        Column(title="Chain", label="chain", width=150),
-        Column(title="Machine", label="machine", width=150),
+        Column(title="Node", label="instance", width=130),
+        Column(title="Chain", label="chain", width=130),
+        Column(title="Machine", label="machine", width=130),
         Column(
             title="Answers",
             expr=_of_node("chainwatch_up{*}"),
-            width=100,
+            width=75,
             mappings={1: ("yes", "green"), 0: ("NO", "red")},
         ),
-        Column(title="Chain data", expr=_of_node("bitcoin_blockchain_size_bytes{*}"), unit=Unit.BYTES, width=120),
-        Column(title="Mempool in memory", expr=_of_node("bitcoin_mempool_memory_bytes{*}"), unit=Unit.BYTES, width=160),
+        Column(title="Chain data", expr=_of_node("bitcoin_blockchain_size_bytes{*}"), unit=Unit.BYTES, width=90),
+        Column(title="Mempool", expr=_of_node("bitcoin_mempool_memory_bytes{*}"), unit=Unit.BYTES, width=90),
         Column(
-            title="Exporter's memory", expr=_of_node("process_resident_memory_bytes{*}"), unit=Unit.BYTES, width=150
+            title="Exporter's memory", expr=_of_node("process_resident_memory_bytes{*}"), unit=Unit.BYTES, width=140
         ),
-        Column(title="Machine's memory used", expr=_of_its_machine(signals.MEMORY_USED), unit=Unit.RATIO, width=180),
-        Column(title="Machine's fullest disk", expr=_of_its_machine(signals.SPACE_USED), unit=Unit.RATIO, width=180),
+        Column(title="Machine's memory", expr=_of_its_machine(signals.MEMORY_USED), unit=Unit.RATIO, width=135),
+        Column(title="Machine's fullest disk", expr=_of_its_machine(signals.SPACE_USED), unit=Unit.RATIO, width=160),
         Column(
             title="Node started",
             expr=_of_node("chainwatch_node_start_timestamp_seconds{*} * 1000"),

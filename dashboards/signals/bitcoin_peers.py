@@ -59,13 +59,19 @@ MISBEHAVING = Signal(
 )
 TRAFFIC = Signal(
     title="Traffic",
-    description="Bytes exchanged with peers. A node that serves blocks to newcomers sends megabytes a second at times;"
-    " the alert begins at 12.5 MB/s for half an hour.",
+    description="Bytes exchanged with peers. A node that serves blocks to newcomers sends megabytes a second at times."
+    " The alert's line is for both ways together, over half an hour.",
     unit=Unit.BYTES_PER_SECOND,
     queries=(
         Query("rate(bitcoin_network_received_bytes_total{*}[$__rate_interval])", "{{instance}} received"),
         Query("rate(bitcoin_network_sent_bytes_total{*}[$__rate_interval])", "{{instance}} sent"),
+        Query(
+            "rate(bitcoin_network_received_bytes_total{*}[$__rate_interval])"
+            " + rate(bitcoin_network_sent_bytes_total{*}[$__rate_interval])",
+            "{{instance}} together",
+        ),
     ),
+    threshold="bitcoin_traffic_bytes_per_second",
     minimum=0,
 )
 ADDRMAN = Signal(

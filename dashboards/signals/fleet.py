@@ -124,6 +124,7 @@ BLOCKS_BEHIND = Signal(
     queries=(Query("chainwatch:blocks_behind{*}"),),
     threshold="node_behind_blocks",
     minimum=0,
+    decimals=0,
 )
 HEIGHT = Signal(
     title="Height",
@@ -168,6 +169,7 @@ REORGS = Signal(
         ),
     ),
     minimum=0,
+    decimals=0,
 )
 REORGS_OF_CHAINS = replace(
     REORGS,

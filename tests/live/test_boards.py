@@ -16,7 +16,7 @@ from tests.lab import wait_until
 from tests.live.site import unix
 from tests.scene import Scene
 from tests.scene.grafana import Range, Viewer
-from tests.unit.dashboards.reading import Board, Query, boards
+from tests.unit.dashboards.reading import Board, Link, Query, boards
 
 TOLD_SECONDS = 200  # 50 where the machine has nothing else to do
 LAST_SCRAPES_SECONDS = 5
@@ -31,6 +31,15 @@ EMPTY = {
 OF_THE_MACHINE = {
     "node_systemd_": "systemd, which containers do without",
     "node_disk_read_time_": "reads from the disk, where the cache may hold all",
+}
+
+# Titles of panels whose link finds no lines, and what these would need.
+NO_LINES = {
+    "Switches": "a node that drops lines, which is of version 30 or later",
+    "Blocks that peers did not deliver": "a peer that announces a block and sends none for ten minutes",
+    "Prevoted, not precommitted": "a signer that can fail: a remote one",
+    "Missed for the signer": "a signer that can fail: a remote one",
+    "Subscriptions ended by the node": "a reader that is too slow for its node",
 }
 
 
@@ -73,6 +82,7 @@ def queries() -> Iterator[tuple[str, Board, Query]]:
 
 
 NAMES, BOARDS, QUERIES = zip(*queries(), strict=True)
+LINKS = [link for board in boards() for link in board.links() if link.board == "chainwatch-logs"]
 VARIABLES = [(board, name) for board in boards() for name in board.chosen]
 
 
@@ -90,6 +100,19 @@ def test_a_query_answers_with_data(seen: Seen, board: Board, query: Query) -> No
         assert answer, f"no data: {asked}"
 
 
+@pytest.mark.parametrize("link", LINKS, ids=[link.where for link in LINKS])
+def test_a_link_to_the_log_finds_lines(seen: Seen, link: Link) -> None:
+    if seen.scene.loki is None:
+        pytest.skip(seen.scene.without_loki)
+    wanted = {"chain": [".+"], **link.fixed}  # all else is All
+    selector = ",".join(f'{name}=~"{"|".join(values)}"' for name, values in wanted.items())
+    found = seen.scene.loki.query_range(f"{{{selector}}}", limit=1)
+    if reason := NO_LINES.get(link.where):
+        assert not found, f"this has lines without {reason}; take it out of NO_LINES: {{{selector}}}"
+    else:
+        assert found, f"no lines: {{{selector}}}"
+
+
 @pytest.mark.parametrize(("board", "name"), VARIABLES, ids=[f"{board.uid} {name}" for board, name in VARIABLES])
 def test_a_variable_offers_values(seen: Seen, board: Board, name: str) -> None:
     if board.variables[name]["datasource"]["type"] == "loki" and seen.scene.loki is None:
@@ -100,3 +123,8 @@ def test_a_variable_offers_values(seen: Seen, board: Board, name: str) -> None:
 @pytest.mark.parametrize("part", EMPTY | OF_THE_MACHINE)
 def test_each_exception_is_about_a_query(part: str) -> None:
     assert any(part in query.expr for query in QUERIES)
+
+
+@pytest.mark.parametrize("title", NO_LINES)
+def test_each_exception_is_about_a_link(title: str) -> None:
+    assert any(title == link.where for link in LINKS)

@@ -85,9 +85,10 @@ def lines_exist(board: Board) -> Iterator[Complaint]:
         "level": {"trace", "debug", "info", "warning", "error", "unknown"},
     }
     for link in board.links():
-        for name, value in link.fixed.items() if link.board == "chainwatch-logs" else ():
-            if name in known and value not in known[name]:
-                yield link.where, f"no line has {name}={value}"
+        for name, values in link.fixed.items() if link.board == "chainwatch-logs" else ():
+            for value in values:
+                if name in known and value not in known[name]:
+                    yield link.where, f"no line has {name}={value}"
 
 
 @rule

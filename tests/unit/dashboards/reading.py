@@ -65,10 +65,13 @@ class Link:
         return found[1] if found else None
 
     @property
-    def fixed(self) -> dict[str, str]:
+    def fixed(self) -> dict[str, list[str]]:
         """Values by variable, except those taken from a row of the panel."""
-        pairs = parse_qsl(urlsplit(self.url).query)
-        return {key[4:]: value for key, value in pairs if key.startswith("var-") and "$" not in value}
+        found: dict[str, list[str]] = {}
+        for key, value in parse_qsl(urlsplit(self.url).query):
+            if key.startswith("var-") and "$" not in value:
+                found.setdefault(key[4:], []).append(value)
+        return found
 
     @property
     def variables(self) -> set[str]:
