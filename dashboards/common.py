@@ -52,10 +52,12 @@ ALERTS = Annotation(
     "red",
     at_value=True,
 )
-# The step makes $__rate_interval long enough for two scrapes a minute apart, whatever the data source says of them.
+# The step makes $__rate_interval long enough for two scrapes a minute apart, whatever the data source says of them. One
+# reorganisation may be seen in two steps, and is a mark, not a time that lasts.
+_REORGANISED = 'increase(chainwatch_reorgs_total{origin="network",*}[$__rate_interval]'
 REORGS = Annotation(
     "Reorganisations",
-    'increase(chainwatch_reorgs_total{origin="network",*}[$__rate_interval]) > 0',
+    f"{_REORGANISED}) > 0 unless {_REORGANISED} offset 2m) > 0",
     "Reorganisation at {{instance}}",
     "purple",
     step="2m",

@@ -9,20 +9,32 @@ from typing import Any
 import promql_parser
 from promql_parser import AggModifierType, LabelModifierType, VectorMatchCardinality
 
+from dashboards.signals import host
 from tests.rules import rules, without_suffix
 from tests.unit.test_rules import exported_labels
 
 Labels = frozenset[str] | None
 """Names of labels; None where nobody here knows them, as of others' metrics."""
 
-# What others export, by the beginning of its name, with its labels where they matter: the way to a node or a machine.
-NATIVE: dict[str, Labels] = {
-    "up": frozenset({"job", "instance"}),
-    "scrape_": frozenset({"job", "instance"}),
-    "process_": None,  # of every exporter, by its Prometheus client
-    "node_": None,  # node_exporter, of the machine
-    "prometheus_": None,  # Prometheus itself
-    "alertmanager_": None,
+# What others export, with its labels where they matter: the way to a node or a machine. Names are whole: one that is
+# misspelt has no values, and its panel would be empty for ever.
+FOREIGN: dict[str, Labels] = {
+    # Prometheus 2.42 adds these to every scrape.
+    **dict.fromkeys(("up", "scrape_duration_seconds", "scrape_samples_scraped"), frozenset({"job", "instance"})),
+    # Prometheus 2.42 of itself.
+    "prometheus_notifications_errors_total": None,
+    "prometheus_rule_evaluation_failures_total": None,
+    "prometheus_sd_discovered_targets": None,
+    # Alertmanager 0.25.
+    "alertmanager_notifications_failed_total": None,
+    # Every exporter, by its Prometheus client; seen in all three.
+    "process_cpu_seconds_total": None,
+    "process_max_fds": None,
+    "process_open_fds": None,
+    "process_resident_memory_bytes": None,
+    "process_start_time_seconds": None,
+    # node_exporter 1.5.
+    **dict.fromkeys(host.NATIVE),
 }
 _ALERTS = {"ALERTS": {"alertname", "alertstate"}, "ALERTS_FOR_STATE": {"alertname"}}
 
@@ -39,9 +51,8 @@ def labels_of(metric: str) -> Labels:
     if recorded := [rule for rule in rules() if not rule.is_alert and rule.name == metric]:
         several = [(Reading(rule.expr).labels, rule.labels.keys()) for rule in recorded]
         return frozenset().union(*((labels or frozenset()) | more for labels, more in several))
-    for start, native in NATIVE.items():
-        if metric == start or (start.endswith("_") and metric.startswith(start)):
-            return native
+    if metric in FOREIGN:
+        return FOREIGN[metric]
     raise LookupError(f"nobody exports or records {metric}")
 
 

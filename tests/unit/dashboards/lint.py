@@ -11,10 +11,10 @@ from typing import Any
 
 import promql_parser
 
+from tests.unit.dashboards import logql
 from tests.unit.dashboards.choices import free
 from tests.unit.dashboards.labels import Reading
 from tests.unit.dashboards.reading import (
-    INTERVAL,
     RANGE,
     RATE_INTERVAL,
     Board,
@@ -156,6 +156,17 @@ def target_promql(board: Board) -> Iterator[Complaint]:
 
 
 @rule
+def target_logql(board: Board) -> Iterator[Complaint]:
+    """LogQL parses."""
+    for query in board.queries():
+        if query.loki:
+            try:
+                logql.check(without_intervals(query.expr))
+            except ValueError as error:
+                yield query.where, f"{query.expr}: {error}"
+
+
+@rule
 def target_logql_auto(board: Board) -> Iterator[Complaint]:
     """LogQL counts over what Grafana chooses, or over the whole range."""
     for query in board.logql():
@@ -170,8 +181,6 @@ def target_rate_interval(board: Board) -> Iterator[Complaint]:
     for query in board.promql():
         for call, window in _ranges(query):
             if call not in ("rate", "irate", "increase", "delta", "idelta", "deriv") or window == RATE_INTERVAL:
-                continue
-            if query.kind == "annotation" and window == INTERVAL:
                 continue
             if window == RANGE:
                 continue
