@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from dashboards.model import Annotation, Level, Variable
+from dashboards.model import MARK_STEP, Annotation, Level, Variable
 
 RULES = Path(__file__).parents[1] / "prometheus" / "rules"
 _CONSTANT = re.compile(r"\w+:chains(?::public)?(?:\{.*\})? (?P<by>[*/]) (?P<number>[\d.]+(?:e\d+)?)")
@@ -52,15 +52,13 @@ ALERTS = Annotation(
     "red",
     at_value=True,
 )
-# The step makes $__rate_interval long enough for two scrapes a minute apart, whatever the data source says of them. One
-# reorganisation may be seen in two steps, and is a mark, not a time that lasts.
-_REORGANISED = 'increase(chainwatch_reorgs_total{origin="network",*}[$__rate_interval]'
+# A fixed window: two scrapes a minute apart fit in whatever the step is. What was there a step earlier has its mark.
+_REORGANISED = 'increase(chainwatch_reorgs_total{origin="network",*}[150s]'
 REORGS = Annotation(
     "Reorganisations",
-    f"{_REORGANISED}) > 0 unless {_REORGANISED} offset 2m) > 0",
+    f"{_REORGANISED}) > 0 unless {_REORGANISED} offset {MARK_STEP}) > 0",
     "Reorganisation at {{instance}}",
     "purple",
-    step="2m",
 )
 NODE_STARTS = Annotation(
     "Node starts",

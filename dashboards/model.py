@@ -133,19 +133,19 @@ class Variable:
     hidden: bool = False
 
 
+# The least time between two values of a mark's query.
+MARK_STEP = "30s"
+
+
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Marks at times: where the query has a value, or, with `at_value`, at the milliseconds since 1970 that it has.
-
-    `step` is the least time between two values, for which Grafana asks.
-    """
+    """Marks at times: where the query has a value, or, with `at_value`, at the milliseconds since 1970 that it has."""
 
     name: str
     expr: str
     title: str
     color: str
     at_value: bool = False
-    step: str = "30s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

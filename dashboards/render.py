@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from dashboards.model import Annotation, Board, Chosen, Json, Panel, Row, Source, Variable
+from dashboards.model import MARK_STEP, Annotation, Board, Chosen, Json, Panel, Row, Source, Variable
 from dashboards.panels import mappings, ref_id, thresholds
 
 SCHEMA_VERSION = 39  # Grafana 10.4's; later ones migrate it when they load it
@@ -75,7 +75,7 @@ def _annotation(given: Annotation, board: Board) -> Json:
         "datasource": _datasource(Source.PROMETHEUS),
         "expr": select(given.expr, board.scope),
         "titleFormat": given.title,
-        "step": given.step,
+        "step": MARK_STEP,
         **({"useValueForTime": "on"} if given.at_value else {}),
     }
 

@@ -35,12 +35,12 @@ def _exporters() -> Panel:
         "Each exporter's view of the chain. Click one for its live page: who is to propose, who voted, who is missing. "
         "(It opens http://INSTANCE/consensus, port 11333 where the instance is a name, as your browser reaches it.)",
         (
-            Column("Exporter", label="instance", link=to_page, width=120),
-            Column("Condition", chain.CONDITION_OF_EACH, mappings=chain.CONDITIONS, width=125),
-            Column("Since", f"max by (instance) (cometbft_chain_{since}{{*}}) * 1000", unit=Unit.AGO, width=120),
+            Column("Exporter", label="instance", link=to_page),
+            Column("Condition", chain.CONDITION_OF_EACH, mappings=chain.CONDITIONS, width=115),
+            Column("Since", f"max by (instance) (cometbft_chain_{since}{{*}}) * 1000", unit=Unit.AGO, width=150),
             Column("Height", "max by (instance) (chainwatch_tip_height{*})", width=85),
             Column("Round", "max by (instance) (cometbft_round_current{*})", width=60),
-            Column("Height began", f"max by (instance) (cometbft_{began}{{*}}) * 1000", unit=Unit.AGO, width=120),
+            Column("Height began", f"max by (instance) (cometbft_{began}{{*}}) * 1000", unit=Unit.AGO, width=150),
             Column("Peers", "sum by (instance) (chainwatch_peers{*})", width=60),
             Column("page", label="page", hidden=True),
             Column("is at", _PAGE, hidden=True),
@@ -60,9 +60,9 @@ def _validators() -> Panel:
         "name. Click an address for the validator's board. In a halt no block is missed: who has not voted is on the "
         "exporter's page /consensus.",
         (
-            Column("Address", label="validator", link=to_validator()),
+            Column("Address", label="validator", link=to_validator(), width=365),
             Column("Own", label="name", width=85),
-            Column("In a row", f"{_OF_VALIDATOR} (cometbft_validator_consecutive_missed{{*}}){_OWN}", width=75),
+            Column("In a row", f"{_OF_VALIDATOR} (cometbft_validator_consecutive_missed{{*}}){_OWN}", width=95),
             Column("Missed, 1 h", f"round({_OF_VALIDATOR} ({missed})){_OWN}", width=95),
             Column(
                 "Power",
@@ -70,7 +70,7 @@ def _validators() -> Panel:
                 unit=Unit.RATIO,
                 width=80,
             ),
-            Column("Chain", label="chain", width=130),
+            Column("Chain", label="chain"),
         ),
         width=16,
         height=8,

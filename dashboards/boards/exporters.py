@@ -17,7 +17,7 @@ EXPORTERS = table(
     (
         Column(title="Exporter", label="instance", width=140),
         Column(title="Job", label="job", width=75),
-        Column(title="Chain", label="chain", width=130),
+        Column(title="Chain", label="chain"),
         Column(
             title="Scraped",
             width=75,
@@ -56,7 +56,7 @@ EXPORTERS = table(
         ),
         Column(
             title="CPU",
-            width=60,
+            width=70,
             expr=f"max by {_EACH} (rate(process_cpu_seconds_total{{*}}[$__rate_interval]))",
             unit=Unit.RATIO,
         ),
@@ -64,6 +64,7 @@ EXPORTERS = table(
         Column(title="Version", width=65, label="version"),
         Column(
             title="Started",
+            width=125,
             expr="max by (chain, job, instance, version) (process_start_time_seconds{*} * 1000"
             " * on (job, instance) group_left (version) chainwatch_build_info{*})",
             unit=Unit.AGO,

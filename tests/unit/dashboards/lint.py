@@ -182,7 +182,7 @@ def target_rate_interval(board: Board) -> Iterator[Complaint]:
         for call, window in _ranges(query):
             if call not in ("rate", "irate", "increase", "delta", "idelta", "deriv") or window == RATE_INTERVAL:
                 continue
-            if window == RANGE:
+            if window == RANGE or query.kind == "annotation":  # a mark is where it is, however far one zooms out
                 continue
             said = WINDOWS.get(int(window.total_seconds()))
             if said is None or not re.search(rf"\b{said}\b", query.about):
