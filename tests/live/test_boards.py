@@ -58,9 +58,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         began = time.time()
         with scene.playing(beats_between_faults=1) as players:
             wait_until(lambda: all(one.told.is_set() for one in players), "every fault", timeout=TOLD_SECONDS)
-            time.sleep(LAST_SCRAPES_SECONDS)
             # Some rules are evaluated once a minute, and their first time was perhaps before there was anything.
             wait_until(lambda: evaluated(scene) > began + ALL_THERE_SECONDS, "every rule", timeout=90)
+            # What was recorded only now is seen at a range's next step, and what happened last by the next scrapes.
+            time.sleep(LAST_SCRAPES_SECONDS)
             failed = [failure for player in players for failure in player.failed]
             assert not failed, "\n".join(failed)
         yield Seen(scene, Viewer(scene.prometheus, scene.loki, Range(began, time.time())))
