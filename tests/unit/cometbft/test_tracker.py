@@ -15,7 +15,7 @@ from chainwatch.families.cometbft.consensus.model import Condition, FillReason, 
 from chainwatch.families.cometbft.settings import Chain, Stream
 from chainwatch.families.cometbft.tracker.fill import BATCH
 from tests.unit.cometbft import ledger_chain as chain
-from tests.unit.cometbft.living_chain import LivingChain, following, hurry, until
+from tests.unit.cometbft.living_chain import Following, LivingChain, following, hurry, until
 
 MINE = chain.address(3)
 
@@ -132,13 +132,18 @@ async def test_pruned_heights_are_skipped_and_counted(node: LivingChain) -> None
         assert watch.value("cometbft_heights_skipped_total") == 13  # 12 to 24
 
 
+async def syncs_after_11(node: LivingChain, watch: Following) -> None:
+    """The node told its first height, and says that it catches up now."""
+    await recognised(node)
+    watch.tell(11, 12)
+    await watch.until_settled(11)
+    node.catching_up = True
+    await until(lambda: watch.tracker.verdict.condition is Condition.SYNCING)
+
+
 async def test_a_node_that_syncs_a_history_is_not_asked_for_it(node: LivingChain) -> None:
     async with following(node) as watch:
-        await recognised(node)
-        watch.tell(11, 12)
-        await watch.until_settled(11)
-        node.catching_up = True
-        await until(lambda: watch.tracker.verdict.condition is Condition.SYNCING)
+        await syncs_after_11(node, watch)
         node.height = 5000
         await watch.until_settled(4900)
 
@@ -149,11 +154,7 @@ async def test_a_node_that_syncs_a_history_is_not_asked_for_it(node: LivingChain
 async def test_what_a_node_missed_that_comes_back_by_sync_is_filled(node: LivingChain) -> None:
     node.flags = {height: {3: FLAG_ABSENT} for height in range(20, 160)}
     async with following(node) as watch:
-        await recognised(node)
-        watch.tell(11, 12)
-        await watch.until_settled(11)
-        node.catching_up = True
-        await until(lambda: watch.tracker.verdict.condition is Condition.SYNCING)
+        await syncs_after_11(node, watch)
         node.height = 161
         await watch.until_settled(160)
 

@@ -42,7 +42,7 @@ class Message(Pattern):
 
 # The plain format (log_format = "plain"): level letter, local time without an offset, message padded to 44 characters,
 # then logfmt pairs. Modules of the Cosmos SDK have a slash (`x/upgrade`). Its programs have a logger of their own,
-# zerolog: where they say "plain" they write SDK_CONSOLE.
+# zerolog: where they say "plain" they write a console format, see SDK_CONSOLE_ERROR.
 PLAIN = Pattern(
     "plain",
     r"^(?P<level>[DIEN])\[(?P<time>\d{4}-\d\d-\d\d\|\d\d:\d\d:\d\d\.\d{3})\] (?P<message>.*?)"

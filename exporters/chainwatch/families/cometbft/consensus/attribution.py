@@ -48,12 +48,12 @@ def _network(settled: Settled, address: str, _: NodeCondition) -> bool:
 
 def _node(settled: Settled, _: str, condition: NodeCondition) -> bool:
     """The node was away, behind or alone, or had no proposal when it was time to vote."""
-    bad = not condition.answering or condition.catching_up or condition.peers == 0
+    unwell = not condition.answering or condition.catching_up or condition.peers == 0
     if settled.how is How.FILLED:
         # While the exporter did not run, the condition is of another time. And a stream that was lost is no proof: a
         # reader that is too slow loses it too.
-        return settled.reason is FillReason.NODE and bad
-    if bad:
+        return settled.reason is FillReason.NODE and unwell
+    if unwell:
         return True
     in_round = _committed_round(settled)
     if in_round is not None and in_round.own_proposal_in_time is not None:
