@@ -131,8 +131,9 @@ def test_each_cause_is_given_when_it_is_the_cause(cases: Mapping[str, Case], cau
     case = cases[cause]
     assert case.page is not None
     given = case.causes(case.page)
-    if cause == "proposer":  # now and then its proposal is quicker than our vote: then no vote was seen
-        given.pop("signer", 0)
+    if cause == "proposer":
+        # Now and then its proposal is quicker than our vote, or the exporter did not hear a height whole.
+        given = {one: number for one, number in given.items() if one not in ("signer", "unknown")}
     assert set(given) == {cause}
     assert given[cause] >= (2 if cause == "proposer" else MISSED)
 
